@@ -1,0 +1,32 @@
+"""tensorprog: a symbolic width-scaling calculator for neural networks.
+
+Given a network, a parametrization, an optimizer and a loss it derives how every quantity scales with the width n, whether
+training is stable, diverges in a controlled way or catastrophically, and the largest stable learning-rate exponent.
+"""
+
+from tensorprog.architectures import mlp
+from tensorprog.derivation import Derivation
+from tensorprog.derive import derive
+from tensorprog.errors import TensorprogError
+from tensorprog.exponent import Exponent
+from tensorprog.family import Family
+from tensorprog.parametrizations import Parametrization
+from tensorprog.program import Builder, Program
+from tensorprog.regimes import Learning, Regime
+from tensorprog.stability import max_stable_lr
+
+__version__ = "0.1.0"
+__all__ = [
+    "Builder",
+    "Derivation",
+    "Exponent",
+    "Family",
+    "Learning",
+    "Parametrization",
+    "Program",
+    "Regime",
+    "TensorprogError",
+    "derive",
+    "max_stable_lr",
+    "mlp",
+]

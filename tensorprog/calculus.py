@@ -1,0 +1,211 @@
+"""The calculus: what each instruction does to scales.
+
+One rule per instruction, for a value and for its change under training. The rules that carry the theory are
+:meth:`Calculus.initial_product` (a random initial weight: fresh field and back-reaction, the two parts of Z^{Wx} in the
+Tensor Programs master theorem) and :func:`tensorprog.scale.moment` (law of large numbers or central limit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tensorprog import nonlinearities
+from tensorprog.exponent import ZERO, Exponent, largest
+from tensorprog.pattern import LEVELS, Pattern
+from tensorprog.program import Add, Apply, Instruction, MatMul, Moment, Multiply, Scaled, Weight
+from tensorprog.scale import NOTHING, Reason, Scale, Term, moment
+
+__all__ = ["Calculus", "Field", "Piece"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """W_0 x as it entered the program: the argument x and the fresh Gaussian part of the product."""
+
+    argument: Scale
+    fresh: Scale
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A rank-one-like piece of an update: coefficient * out (x) into, applied as coefficient * out * <into, x>.
+
+    Args:
+        coefficient: a scalar scale (trivial pattern), learning rate and multipliers included.
+        out: vector on the weight's output axis.
+        into: vector on the weight's input axis.
+        step: the optimizer step that made it.
+    """
+
+    coefficient: Scale
+    out: Scale
+    into: Scale
+    step: int
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        return (self.coefficient.key, self.out.key, self.into.key)
+
+
+class Calculus:
+    """Scale arithmetic for one program: the state is its fields and its updates so far.
+
+    Args:
+        weights: the program's weights; each wide axis of each weight is a source of sign flips.
+        initial: exponent of each initial *effective* weight entry, -(a + b).
+        levels: mixing levels kept apart in sign patterns (:mod:`tensorprog.pattern`).
+        leading_only: drop all sub-leading terms. Every exponent is then a lower bound of the true one, because
+            sums, products and moments are monotone in their terms: enough to prove a divergence, much cheaper.
+    """
+
+    def __init__(
+        self, weights: Sequence[Weight], initial: Mapping[Weight, Exponent], *, levels: int = LEVELS, leading_only: bool = False
+    ) -> None:
+        self.initial = dict(initial)
+        self.levels = levels
+        self._bit: dict[tuple[Weight, bool], int] = {}
+        for w in weights:
+            for transposed, axis in ((False, w.out), (True, w.into)):
+                if axis.wide:
+                    self._bit[w, transposed] = 1 << len(self._bit)
+        self.bits = len(self._bit)
+        widest = largest(axis.size for w in weights for axis in (w.out, w.into))
+        self.resolution = None if leading_only else widest / 2
+        self.fields: dict[tuple[Weight, bool], dict[object, Field]] = {}
+        self.pieces: dict[Weight, dict[object, Piece]] = {w: {} for w in weights}
+
+    # -- weights --------------------------------------------------------------------------------------------
+
+    def initial_product(self, weight: Weight, x: Scale, transposed: bool = False) -> Scale:
+        """W_0 x or W_0^T x.
+
+        Both axes wide: per term of x a *fresh field*, one central-limit sum over the input axis, with W's own bit
+        and the mixed pattern of x; and for every field W^T y already in the program the *back-reaction*, y with the
+        coefficient that makes <W x, y> = <x, W^T y>. The coefficient takes the law-of-large-numbers part
+        of x against the *fresh* part of W^T y (Stein's lemma): what is not fresh there is already in <Wx, y>.
+
+        One axis wide: a finite family of vector-like sources.
+        """
+        if x.is_zero or self.initial[weight].infinite:
+            return NOTHING
+        into, out = (weight.out, weight.into) if transposed else (weight.into, weight.out)
+        name = f"{weight.name}_0^T" if transposed else f"{weight.name}_0"
+        std = self.initial[weight]
+        if not out.wide:
+            source = self._source(weight, not transposed, name) if into.wide else _entry(std, Pattern(), name)
+            return moment(source, x, into.size, f"<{name}, .>")
+        bit = Pattern(self._bit[weight, transposed])
+        if not into.wide:
+            return _entry(std, bit, name) * x
+        return self._fresh_and_back(weight, x, transposed, bit, name)
+
+    def _source(self, weight: Weight, transposed: bool, name: str) -> Scale:
+        return _entry(self.initial[weight], Pattern(self._bit[weight, transposed]), name)
+
+    def _fresh_and_back(self, weight: Weight, x: Scale, transposed: bool, bit: Pattern, name: str) -> Scale:
+        into, out = (weight.out, weight.into) if transposed else (weight.into, weight.out)
+        known = self.fields.setdefault((weight, transposed), {})
+        gain = self.initial[weight] + into.size / 2
+        fresh = Scale(
+            Term(t.exponent + gain, t.pattern.mixed(self.bits, self.levels) * bit, Reason("fresh", name, gain, (t,))) for t in x
+        )
+        known.setdefault(x.key, Field(x, fresh))
+        result = fresh
+        for field in self.fields.get((weight, not transposed), {}).values():
+            overlap = moment(x, field.fresh, into.size, f"<., {name}^T y>", only_mean=True)
+            if not overlap.is_zero:
+                y = field.argument
+                coefficient = overlap.shift(-out.size - y.top * 2, "projection", f"/ |y|^2 over {out.name}")
+                result = result + (coefficient * y).explained("back-reaction", name, compose=True)
+        return result.resolved(self.resolution)
+
+    def update_product(self, weight: Weight, x: Scale, transposed: bool = False) -> Scale:
+        """(W_t - W_0) x or its transpose: never materialised, each piece is coefficient * out * <into, x>."""
+        result = NOTHING
+        axis = weight.out if transposed else weight.into
+        for piece in self.pieces[weight].values():
+            left, right = (piece.into, piece.out) if transposed else (piece.out, piece.into)
+            name = "out" if transposed else "in"
+            overlap = moment(right, x, axis.size, f"<{name}_{piece.step}({weight.name}), .>")
+            result = result + _outer(piece.coefficient, overlap, left, f"Delta {weight.name}")
+        return result.resolved(self.resolution)
+
+    def add_piece(self, weight: Weight, piece: Piece) -> None:
+        """Record an update; one that equals an earlier one in scale adds nothing new."""
+        self.pieces[weight].setdefault(piece.key, piece)
+
+    # -- instructions -----------------------------------------------------------------------------------------
+
+    def value(self, ins: Instruction, args: Sequence[Scale], *, trained: bool = False) -> Scale:
+        """The scale of an instruction's result, with initial weights or (``trained``) with current ones."""
+        return self._value(ins, args, trained).resolved(self.resolution)
+
+    def _value(self, ins: Instruction, args: Sequence[Scale], trained: bool) -> Scale:
+        match ins:
+            case MatMul(weight, _, transposed):
+                result = self.initial_product(weight, args[0], transposed)
+                return result + self.update_product(weight, args[0], transposed) if trained else result
+            case Apply(function, _, order):
+                return nonlinearities.apply(function.derivative_facts(order), args[0], _label(function.name, order))
+            case Add():
+                return _sum(args)
+            case Multiply():
+                return args[0] * args[1]
+            case Moment(_, axis):
+                return moment(args[0], args[1], axis.size, "<x, y>")
+            case Scaled(_, power):
+                return args[0].shift(power, "multiplier", f"n^({power})")
+        raise TypeError(ins)
+
+    def change(self, ins: Instruction, initial: Sequence[Scale], delta: Sequence[Scale]) -> Scale:
+        """The scale of an instruction's change, given initial arguments and their changes.
+
+        A product with a weight is the caller's: it wants the effective and the propagating part apart.
+        """
+        return self._change(ins, initial, delta).resolved(self.resolution)
+
+    def _change(self, ins: Instruction, initial: Sequence[Scale], delta: Sequence[Scale]) -> Scale:
+        match ins:
+            case Apply(function, _, order):
+                facts = function.derivative_facts(order)
+                return nonlinearities.change(facts, initial[0], delta[0], _label(function.name, order))
+            case Add():
+                return _sum(delta)
+            case Multiply() | Moment():
+                (x, y), (dx, dy) = initial, delta
+                pairs = ((dx, y), (x, dy), (dx, dy))
+                return _sum([self.value(ins, pair) for pair in pairs])
+            case Scaled():
+                return self.value(ins, delta)
+        raise TypeError(ins)
+
+
+def _sum(parts: Sequence[Scale]) -> Scale:
+    result = NOTHING
+    for part in parts:
+        result = result + part
+    return result
+
+
+def _entry(std: Exponent, pattern: Pattern, name: str) -> Scale:
+    return Scale.source(std, pattern, rule="initial-weight", what=name)
+
+
+
+def _outer(coefficient: Scale, overlap: Scale, left: Scale, what: str) -> Scale:
+    """coefficient * overlap * left, explained as one rule with three sources."""
+    return Scale(
+        Term(
+            c.exponent + o.exponent + v.exponent, v.pattern, Reason("update", what, ZERO, (c, o, v))
+        )  # scalars have the trivial pattern
+        for c in coefficient
+        for o in overlap
+        for v in left
+    )
+
+
+def _label(name: str, order: int) -> str:
+    return name + "'" * order
+
+

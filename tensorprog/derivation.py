@@ -1,0 +1,223 @@
+"""The result of a derivation: exponents per site and step, regime, reasons, explanations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tensorprog.errors import SettingError, UnknownName
+from tensorprog.explain import derivation_tree, references
+from tensorprog.exponent import Exponent
+from tensorprog.program import Role, Site
+from tensorprog.regimes import Finding, Learning, Regime, Verdict
+from tensorprog.scale import Scale
+from tensorprog.setting import Setting
+from tensorprog.trajectory import Step, Trajectory
+
+if TYPE_CHECKING:
+    from tensorprog.stability import StableRates
+
+__all__ = ["ASSUMPTIONS", "Derivation", "SiteExponents", "StepExponents"]
+
+ASSUMPTIONS = (
+    "genericity: no cancellation beyond the sign symmetries of the initial weights",
+    "depth, batch size, number of classes and number of steps are Theta(1)",
+    "i.i.d. symmetric initial weights; data and targets are Theta(1); labels carry noise, so chi does not vanish",
+)
+
+QUANTITIES = ("effective", "propagating", "feature", "activation")
+
+
+@dataclass(frozen=True)
+class SiteExponents:
+    """Exponents of coordinate sizes at one weight.
+
+    Args:
+        role: the weight's role.
+        activation: of x_t after the layer's nonlinearity (the logits at the readout).
+        effective: of (W_t - W_0) x_t.
+        propagating: of W_0 (x_t - x_0); None where the input is data.
+        feature: of the activation's change; None at the readout.
+    """
+
+    role: str
+    activation: Exponent
+    effective: Exponent | None = None
+    propagating: Exponent | None = None
+    feature: Exponent | None = None
+
+
+@dataclass(frozen=True)
+class StepExponents:
+    """Exponents after ``step`` optimizer steps; step 0 has activations and logits only."""
+
+    step: int
+    logits: Exponent
+    sites: Mapping[str, SiteExponents]
+    logit_update: Exponent | None = None
+    loss_gradient: Exponent | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        sites = {}
+        for name, s in self.sites.items():
+            sites[name] = {"role": s.role, "activation": str(s.activation)}
+            if self.step:
+                parts = {"effective": s.effective, "propagating": s.propagating, "feature": s.feature}
+                sites[name] |= {k: None if v is None else str(v) for k, v in parts.items()}
+        result: dict[str, Any] = {"step": self.step, "logits": str(self.logits)}
+        if self.step:
+            result |= {"logit_update": str(self.logit_update), "loss_gradient": str(self.loss_gradient)}
+        return result | {"sites": sites}
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Exponents of one setting, derived.
+
+    Read ``regime``, ``learning``, ``reasons``, ``steps``; ask :meth:`explain` for the rule chain of one exponent.
+    """
+
+    setting: Setting
+    path: Trajectory
+    verdict: Verdict
+
+    @property
+    def regime(self) -> Regime:
+        return self.verdict.regime
+
+    @property
+    def learning(self) -> Learning:
+        return self.verdict.learning
+
+    @property
+    def reasons(self) -> tuple[Finding, ...]:
+        return self.verdict.reasons
+
+    @property
+    def settled(self) -> bool:
+        """True where later steps repeat the last computed one."""
+        return self.path.settled_at is not None
+
+    @cached_property
+    def steps(self) -> tuple[StepExponents, ...]:
+        """Step 0 (initialisation) to ``setting.steps``."""
+        return tuple(self._exponents(t) for t in range(self.setting.steps + 1))
+
+    def step(self, t: int) -> StepExponents:
+        """The exponents after step t; a settled derivation knows all later ones too."""
+        self._check_step(t)
+        return self._exponents(t)
+
+    def _check_step(self, t: int) -> None:
+        if isinstance(t, bool) or not isinstance(t, int) or t < 0:
+            raise SettingError("step", t, "needs an integer of at least 0")
+        if not self.settled and t >= len(self.path.steps):
+            raise SettingError("step", t, f"this unsettled derivation has steps 0 to {len(self.path.steps) - 1}")
+
+    def _exponents(self, t: int) -> StepExponents:
+        step = self.path.at(t)
+        output = self.setting.program.output
+        sites = {s.name: self._site(s, step, t) for s in self.setting.program.sites}
+        logits = step.total(output).top
+        if not t:
+            return StepExponents(0, logits, sites)
+        return StepExponents(t, logits, sites, step.change[output].top, step.chi.top)
+
+    def _site(self, site: Site, step: Step, t: int) -> SiteExponents:
+        role, activation = site.weight.role.value, step.total(site.activation).top
+        if not t:
+            return SiteExponents(role, activation)
+        return SiteExponents(
+            role,
+            activation,
+            step.effective[site.product].top,
+            step.propagating[site.product].top if site.trained_input else None,
+            None if site.weight.role is Role.READOUT else step.change[site.activation].top,
+        )
+
+    # -- explanations
+
+    def scale(self, target: str, *, step: int = 1) -> Scale:
+        """The graded scale behind one number: ``"readout.effective"``, ``"hidden.1.feature"``, ``"logits"``.
+
+        Raises:
+            UnknownName: listing the targets of this program.
+        """
+        self._check_step(step)
+        here = self.path.at(step)
+        output = self.setting.program.output
+        table: dict[str, Scale] = {"logits": here.total(output)}
+        if step:
+            table |= {"logit_update": here.change[output], "loss_gradient": here.chi}
+        for s in self.setting.program.sites:
+            table[f"{s.name}.activation"] = here.total(s.activation)
+            if not step:
+                continue
+            table[f"{s.name}.effective"] = here.effective[s.product]
+            if s.trained_input:
+                table[f"{s.name}.propagating"] = here.propagating[s.product]
+            if s.weight.role is not Role.READOUT:
+                table[f"{s.name}.feature"] = here.change[s.activation]
+        if target not in table:
+            raise UnknownName(f"target at step {step}", target, table)
+        return table[target]
+
+    def explain(self, target: str, *, step: int = 1, depth: int = 7) -> str:
+        """The rule chain of one exponent: which term dominates, by which alignment, rule and reference.
+
+        Args:
+            target: ``SITE.effective``, ``.propagating``, ``.feature``, ``.activation``, or ``logits``,
+                ``logit_update``, ``loss_gradient``.
+            step: after how many optimizer steps; 0 is initialisation.
+            depth: levels of rules to unfold.
+        """
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+            raise SettingError("depth", depth, "needs an integer of at least 1")
+        scale = self.scale(target, step=step)
+        formula = _FORMULAS.get(target.rsplit(".", 1)[-1], target)
+        when = "at initialisation" if not step else f"after step {step}"
+        lines = [f"{self.setting}", ""]
+        lines += derivation_tree(scale, f"{target} {when}, {formula}", depth=depth)
+        refs = references(scale)
+        if refs:
+            lines += ["", "Rules:", *(f"  - {ref}" for ref in refs)]
+        return "\n".join([*lines, "", "Assumes:", *(f"  - {a}" for a in ASSUMPTIONS)])
+
+    # -- output
+
+    def max_stable_lr(self) -> StableRates:
+        """The largest stable global learning-rate exponents of this setting."""
+        from tensorprog.stability import stable_rates
+
+        return stable_rates(self.setting)
+
+    def to_dict(self, *, rates: StableRates | None = None) -> dict[str, Any]:
+        """All numbers as JSON values; exponents are strings, ``-oo`` is exact zero."""
+        return {
+            "setting": self.setting.to_dict(),
+            "regime": self.regime.value,
+            "learning": self.learning.value,
+            "reasons": [str(r) for r in self.reasons],
+            "settled": self.settled,
+            **(rates.to_dict() if rates is not None else {}),
+            "steps": [s.to_dict() for s in self.steps],
+            "assumptions": list(ASSUMPTIONS),
+        }
+
+    def __str__(self) -> str:
+        from tensorprog.report import derivation_text
+
+        return derivation_text(self)
+
+
+_FORMULAS = {
+    "effective": "(W_t - W_0) x_t",
+    "propagating": "W_0 (x_t - x_0)",
+    "feature": "x_t - x_0 after the nonlinearity",
+    "activation": "coordinate size of x_t",
+    "logits": "f_t",
+    "logit_update": "f_t - f_0",
+    "loss_gradient": "chi = dL/df",
+}

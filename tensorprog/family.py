@@ -1,0 +1,202 @@
+"""Families: a derivation with free symbols, as exact cells with a closed form each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tensorprog.errors import SettingError
+from tensorprog.exponent import Exponent, exponent, known_le
+from tensorprog.region import Cell, Region, assuming, assumptions, explore
+
+if TYPE_CHECKING:
+    import sympy
+
+    from tensorprog.derivation import Derivation
+    from tensorprog.setting import Setting
+
+__all__ = ["ClosedForm", "Family", "family"]
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A piecewise affine exponent in symbols: (region, form) pieces that partition the assumptions.
+
+    Args:
+        pieces: the forms of neighbouring cells that agree are kept apart; :attr:`forms` lists distinct ones.
+    """
+
+    pieces: tuple[tuple[Region, Exponent], ...]
+
+    @property
+    def forms(self) -> tuple[Exponent, ...]:
+        """The distinct forms that hold on full-dimensional cells, in order of appearance."""
+        least = min(len(region.substitution) for region, _ in self.pieces)
+        return tuple(dict.fromkeys(f for region, f in self.pieces if len(region.substitution) == least))
+
+    def at(self, **values: Any) -> Exponent:
+        """The exponent at a point of symbol space.
+
+        Raises:
+            SettingError: where the point lies outside the assumptions or misses a symbol.
+        """
+        point = {k: exponent(v, k) for k, v in values.items()}
+        for region, form in self.pieces:
+            try:
+                inside = region.contains(point)
+            except Exception as error:
+                raise SettingError("point", values, f"needs a value for every symbol ({error})") from None
+            if inside:
+                return form.substitute(point)
+        raise SettingError("point", values, "lies outside the assumptions")
+
+    def _is_extreme(self, sign: int) -> bool:
+        """Is the piecewise form the maximum (+1) or minimum (-1) of its distinct forms?"""
+        forms = self.forms
+        if any(f.infinite for f in forms):
+            return False
+        for region, form in self.pieces:
+            with assuming(region):
+                local = [g.substitute(region.substitution) for g in forms]
+                here = form.substitute(region.substitution)
+                if here.infinite or not all(known_le(g * sign, here * sign) for g in local):
+                    return False
+                if here not in local:
+                    return False
+        return True
+
+    def to_sympy(self) -> sympy.Expr:
+        """As a single form, ``Max``, ``Min`` or ``Piecewise`` (recognised exactly, by linear programs)."""
+        import sympy
+
+        forms = self.forms
+        for sign, combine in ((1, sympy.Max), (-1, sympy.Min)):
+            if self._is_extreme(sign):
+                return combine(*(f.to_sympy() for f in forms))
+        branches = [(form.to_sympy(), _condition(region)) for region, form in self.pieces]
+        return sympy.Piecewise(*branches)
+
+    def __str__(self) -> str:
+        return str(self.to_sympy())
+
+
+def _top(cell: Cell[Derivation], target: str, step: int) -> Exponent:
+    with assuming(cell.region):
+        return cell.result.scale(target, step=step).top
+
+
+def _condition(region: Region) -> Any:
+    import sympy
+
+    parts = [sympy.Gt(g.to_sympy(), 0) for g in region.positive]
+    parts += [
+        sympy.Eq(sympy.Symbol(s, real=True), e.to_sympy(), evaluate=False) for s, e in region.substitution.items()
+    ]
+    return sympy.And(*parts) if parts else sympy.true
+
+
+@dataclass(frozen=True)
+class Family:
+    """Derivations over symbol space.
+
+    Args:
+        setting: with its symbols.
+        cells: a partition of the assumed region; on each, one :class:`~tensorprog.derivation.Derivation` holds with
+            exponents affine in the symbols.
+    """
+
+    setting: Setting
+    cells: tuple[Cell[Derivation], ...]
+
+    def __iter__(self) -> Iterator[Cell[Derivation]]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def closed_form(self, target: str, *, step: int = 1) -> ClosedForm:
+        """One exponent as a piecewise affine form: ``closed_form("readout.effective", step=1)``.
+
+        Example:
+            >>> import sympy, tensorprog as tp
+            >>> r = sympy.Symbol("r")
+            >>> f = tp.derive(tp.mlp(hidden_layers=1), "sp", optimizer="sgd", lr_exponent=r, assume=["r <= 0"])
+            >>> str(f.closed_form("input.effective", step=2))
+            'Max(r - 1/2, 2*r)'
+        """
+        return ClosedForm(tuple((c.region, _top(c, target, step)) for c in self.cells))
+
+    def regimes(self) -> list[tuple[Region, str]]:
+        """(region, regime) per cell; neighbouring one-symbol cells of one regime are joined."""
+        return _joined([(c.region, c.result.regime.value) for c in self.cells])
+
+    def learning(self) -> list[tuple[Region, str]]:
+        """(region, learning class) per cell, joined as in :meth:`regimes`."""
+        return _joined([(c.region, c.result.learning.value) for c in self.cells])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The cells as JSON values."""
+        return {
+            "symbols": sorted(self.setting.symbols),
+            "cells": [{"region": str(c.region), **c.result.to_dict()} for c in self.cells],
+        }
+
+    def __str__(self) -> str:
+        lines = [str(self.setting)]
+        lines += [f"  {region}: {regime}" for region, regime in self.regimes()]
+        return "\n".join(lines)
+
+
+def family(s: Setting, run: Callable[[Setting], Derivation], conditions: Sequence[Any]) -> Family:
+    """Explore symbol space under the assumed conditions."""
+
+    def on(region: Region) -> Derivation:
+        result = run(s.at(region.substitution))
+        # The reported tops are part of the result: comparing them here splits the cell where they are undecided.
+        return result if result.steps else result
+
+    cells: list[Cell[Derivation]] = []
+    for region in assumptions(conditions):
+        cells += explore(on, region)
+    return Family(s, tuple(cells))
+
+
+def _joined(cells: list[tuple[Region, str]]) -> list[tuple[Region, str]]:
+    """Join intervals and points of one symbol that touch and carry the same label."""
+    names = {s for region, _ in cells for s in (*region.substitution, *(n for g in region.positive for n in g.symbols))}
+    if len(names) != 1:
+        return cells
+    (name,) = names
+    spans = []
+    for region, label in cells:
+        low, high = region.bounds(name)
+        closed = name in region.substitution
+        spans.append((low, high, closed, closed, label))
+    spans.sort(key=lambda s: (s[0].infinite, s[0].const, not s[2]))
+    merged = [spans[0]]
+    for low, high, low_in, high_in, label in spans[1:]:
+        previous = merged[-1]
+        if previous[4] == label and previous[1] == low:
+            merged[-1] = (previous[0], high, previous[2], high_in, label)
+        else:
+            merged.append((low, high, low_in, high_in, label))
+    return [(_Interval(name, *span[:4]), span[4]) for span in merged]  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class _Interval:
+    """An interval of one symbol with open or closed ends, for reading."""
+
+    name: str
+    low: Exponent
+    high: Exponent
+    low_in: bool
+    high_in: bool
+
+    def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.name} = {self.low}"
+        left = "" if self.low.infinite else f"{self.low} {'<=' if self.low_in else '<'} "
+        right = "" if self.high.infinite else f" {'<=' if self.high_in else '<'} {self.high}"
+        return f"{left}{self.name}{right}" if left or right else "everywhere"

@@ -1,0 +1,177 @@
+"""Regimes: stable, controlled divergence, catastrophic; and what is learned.
+
+Ref: Haas, Bordt, von Luxburg, Vankadara 2025 (arXiv 2505.22491), Section 3; for the learning classes Yang & Hu 2021
+(arXiv 2011.14522), Section 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tensorprog.exponent import ZERO, Exponent
+from tensorprog.program import Program, Role
+from tensorprog.scale import Scale
+from tensorprog.trajectory import Step, Trajectory
+
+__all__ = ["Finding", "Learning", "Regime", "Verdict", "classify"]
+
+
+class Regime(Enum):
+    """How training behaves as n grows; each value explains itself."""
+
+    STABLE = "stable"
+    CONTROLLED_DIVERGENCE = "controlled_divergence"
+    CATASTROPHIC = "catastrophic"
+
+    @property
+    def meaning(self) -> str:
+        return {
+            Regime.STABLE: "nothing diverges with width",
+            Regime.CONTROLLED_DIVERGENCE: "something diverges that the dynamics tolerate; activations stay bounded",
+            Regime.CATASTROPHIC: "an activation that a later layer reads diverges, or the exponents never settle",
+        }[self]
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Learning(Enum):
+    """What moves by Theta(1) or more."""
+
+    TRIVIAL = "trivial"
+    KERNEL = "kernel"
+    FEATURE = "feature"
+    MAXIMAL = "maximal"
+
+    @property
+    def meaning(self) -> str:
+        return {
+            Learning.TRIVIAL: "the logits do not move",
+            Learning.KERNEL: "the logits move, the readout's input does not",
+            Learning.FEATURE: "the readout's input moves by Theta(1) or more",
+            Learning.MAXIMAL: "every layer's effective update is Theta(1)",
+        }[self]
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason of a verdict.
+
+    Args:
+        quantity: what was looked at, for example ``activation``.
+        site: where; a layer name or ``logits``.
+        step: after how many optimizer steps.
+        exponent: of its coordinate size.
+        consequence: what follows.
+        scale: the graded scale, whose reasons are the rule chain.
+    """
+
+    quantity: str
+    site: str
+    step: int
+    exponent: Exponent
+    consequence: str
+    scale: Scale
+
+    @property
+    def chain(self) -> str:
+        """The rules that made the dominating term, last applied first."""
+        from tensorprog.explain import chain
+
+        return chain(self.scale)
+
+    def __str__(self) -> str:
+        when = "at initialisation" if not self.step else f"after step {self.step}"
+        chain = f" [{self.chain}]" if self.chain else ""
+        return f"{self.quantity} of {self.site} is n^({self.exponent}) {when}: {self.consequence}{chain}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A regime and a learning class with their reasons."""
+
+    regime: Regime
+    learning: Learning
+    reasons: tuple[Finding, ...]
+
+
+def classify(program: Program, path: Trajectory) -> Verdict:
+    """Read regime and learning class off a trajectory."""
+    regime, reasons = _regime(program, path)
+    learning, learned = _learning(program, path)
+    return Verdict(regime, learning, (*reasons, *learned))
+
+
+def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
+    read, names = program.read_values(), program.value_names
+    fatal: list[Finding] = []
+    tolerated: list[Finding] = []
+    seen: set[int] = set()
+    for step in path.steps:
+        for i in range(len(program.instructions)):
+            scale = step.total(i)
+            if i in seen or not ZERO < scale.top:
+                continue
+            seen.add(i)
+            if i in read:
+                what = "a later layer reads it, so updates and activations blow up"
+                fatal.append(Finding("activation", _site(names[i]), step.t, scale.top, what, scale))
+            elif not _passes_on(program, i, step):
+                tolerated.append(_tolerated(program, names[i], i, step, scale))
+    output = program.output
+    if path.growing:
+        last = path.steps[-1]
+        what = "the loss derivative grows with the logits and feeds them again: the exponents never settle"
+        fatal.append(Finding("value", "logits", last.t, last.total(output).top, what, last.total(output)))
+    elif path.settled_at is None and not fatal:
+        last = path.steps[-1]
+        what = "the exponents still change from step to step: they never settle"
+        fatal.append(Finding("value", "logits", last.t, last.total(output).top, what, last.total(output)))
+    if fatal:
+        return Regime.CATASTROPHIC, fatal + tolerated
+    if tolerated:
+        return Regime.CONTROLLED_DIVERGENCE, tolerated
+    return Regime.STABLE, []
+
+
+def _passes_on(program: Program, i: int, step: Step) -> bool:
+    """Does the divergence simply continue in a later value (pre-activation -> activation)?"""
+    return any(ZERO < step.total(j).top for j in program.consumers(i))
+
+
+def _tolerated(program: Program, name: str, i: int, step: Step, scale: Scale) -> Finding:
+    if i == program.output:
+        chi = step.chi.top
+        grows = f"the loss derivative is n^({chi})" if ZERO < chi else "the loss derivative stays Theta(1)"
+        also = ", the loss value diverges" if ZERO < chi else ""
+        return Finding("value", "logits", step.t, scale.top, f"{grows} and no update is driven by it{also}", scale)
+    return Finding("pre-activation", _site(name), step.t, scale.top, "the nonlinearity saturates and bounds it", scale)
+
+
+def _site(name: str) -> str:
+    return name[2:-1] if name[1:2] == "(" else name
+
+
+def _learning(program: Program, path: Trajectory) -> tuple[Learning, list[Finding]]:
+    last = path.steps[-1]
+    moved = last.change[program.output]
+    if moved.top < ZERO:
+        what = f"learning is {Learning.TRIVIAL}: {Learning.TRIVIAL.meaning}"
+        return Learning.TRIVIAL, [Finding("update", "logits", last.t, moved.top, what, moved)]
+    matrices = [s for s in program.sites if s.weight.role is not Role.VECTOR]
+    if all(last.effective[s.product].top == ZERO for s in matrices):
+        what = f"learning is {Learning.MAXIMAL}: {Learning.MAXIMAL.meaning}"
+        return Learning.MAXIMAL, [Finding("update", "logits", last.t, moved.top, what, moved)]
+    readers = [s for s in program.sites if s.weight.role is Role.READOUT]
+    inputs = [program.instructions[s.product].args[0] for s in readers]
+    features = [(last.change[i].top, i) for i in inputs]
+    learning = Learning.FEATURE if any(not top < ZERO for top, _ in features) else Learning.KERNEL
+    found = []
+    for top, i in features:
+        what = f"learning is {learning}: {learning.meaning}"
+        found.append(Finding("feature change", _site(program.value_names[i]), last.t, top, what, last.change[i]))
+    return learning, found

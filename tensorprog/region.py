@@ -1,0 +1,429 @@
+"""Regions of symbol space, and the exploration that splits them where a comparison is undecided.
+
+A region is a relatively open polyhedron: strict inequalities ``g_i(s) > 0`` on some symbols, the others being
+eliminated by substitution (an equality is never kept as a constraint). On such a region a non-constant affine
+form is positive everywhere, negative everywhere, or takes both signs, so every comparison has one of three
+answers. Which one is a linear program, solved exactly: by Farkas' lemma ``f >= 0`` on the closure of a
+non-empty ``{g_i > 0}`` iff ``f = l_0 + sum_i l_i g_i`` with all ``l_i >= 0``.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Generic, TypeVar
+
+from tensorprog.errors import RegionError, Undecided
+from tensorprog.exponent import INFINITE, ZERO, Exponent, current_region, exponent
+
+__all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "descend", "explore"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Region:
+    """A relatively open polyhedron in symbol space.
+
+    Args:
+        positive: forms that are > 0 on the region.
+        substitution: eliminated symbols as forms in the remaining ones (from equalities).
+
+    Example:
+        >>> from tensorprog.exponent import symbol
+        >>> r = symbol("r")
+        >>> region = Region().where(-r - 1)          # r < -1
+        >>> region.sign(r)
+        -1
+        >>> str(region)
+        'r < -1'
+    """
+
+    positive: tuple[Exponent, ...] = ()
+    substitution: Mapping[str, Exponent] = field(default_factory=dict)
+    _signs: dict[Exponent, int | None] = field(default_factory=dict, compare=False, repr=False)
+
+    def sign(self, form: Exponent) -> int:
+        """The constant sign (-1, 0, +1) of an affine form on the region.
+
+        Raises:
+            Undecided: where the form takes both signs; it carries the form.
+        """
+        form = form.substitute(self.substitution)
+        if not form.coefficients:
+            return (form.const > 0) - (form.const < 0)
+        # Forms that differ by a positive factor share one answer.
+        form = form / abs(form.coefficients[0][1])
+        if form not in self._signs:
+            self._signs[form] = 1 if self._nonnegative(form) else -1 if self._nonnegative(-form) else None
+        answer = self._signs[form]
+        if answer is None:
+            raise Undecided(form)
+        return answer
+
+    def _nonnegative(self, form: Exponent) -> bool:
+        if len(form.coefficients) == 1 and all(len(g.coefficients) == 1 for g in self.positive):
+            # One symbol at a time: compare with its bound.
+            name, slope = form.coefficients[0]
+            edge = Exponent(-form.const / slope)
+            low, high = Region(tuple(g for g in self.positive if g.coefficients[0][0] == name)).bounds(name)
+            return edge <= low if slope > 0 else high <= edge
+        return _farkas(form, self.positive)
+
+    def is_empty(self) -> bool:
+        """True where no point satisfies all strict inequalities."""
+        # {g_i > 0} is empty iff some convex combination of the g_i is <= 0 (Motzkin).
+        if not self.positive:
+            return False
+        return _motzkin_empty(self.positive)
+
+    def where(self, form: Exponent) -> Region:
+        """The part of the region on which ``form > 0``."""
+        return Region(_irredundant((*self.positive, form.substitute(self.substitution))), self.substitution)
+
+    def where_zero(self, form: Exponent) -> Region:
+        """The part of the region on which ``form = 0``: one symbol is eliminated."""
+        form = form.substitute(self.substitution)
+        name, factor = form.coefficients[-1]
+        solved = (form - Exponent(0, ((name, factor),))) * (Fraction(-1) / factor)
+        step = {name: solved}
+        substitution = {s: e.substitute(step) for s, e in self.substitution.items()} | step
+        positive = tuple(g.substitute(step) for g in self.positive)
+        return Region(_irredundant(positive), substitution)
+
+    def interior(self, far: int = 1) -> dict[str, Exponent]:
+        """A point of the region: the remaining symbols with rational values.
+
+        Args:
+            far: how far beyond a finite end to look where a one-symbol region is unbounded.
+        """
+        names = sorted(frozenset().union(*(g.symbols for g in self.positive)))
+        if len(names) == 1:
+            low, high = self.bounds(names[0])
+            if low.infinite or high.infinite:
+                inner = high - Fraction(1, 8) if low.infinite and not high.infinite else max(low, ZERO) + far
+            else:
+                inner = (low + high) / 2
+            return _Point({names[0]: inner})
+        # Homogenised: find (x, t) with g_i(x, t) >= 1 and t >= 1; then x / t lies inside.
+        columns = []
+        for sign in (1, -1):
+            for i in range(len(names)):
+                columns.append([sign * _row(g, names)[i] for g in self.positive] + [Fraction(0)])
+        columns.append([g.const for g in self.positive] + [Fraction(1)])
+        rows = len(self.positive) + 1
+        columns += [[Fraction(-int(i == j)) for i in range(rows)] for j in range(rows)]
+        solution = _solve(columns, [Fraction(1)] * rows)
+        if solution is None:
+            raise RegionError(f"the region {self} is empty")
+        t = solution[2 * len(names)]
+        return _Point({s: Exponent((solution[i] - solution[len(names) + i]) / t) for i, s in enumerate(names)})
+
+    def bounds(self, name: str) -> tuple[Exponent, Exponent]:
+        """(infimum, supremum) of a symbol on a region in this one symbol."""
+        if name in self.substitution:
+            value = self.substitution[name]
+            return value, value
+        low, high = Exponent(0, (), -1), Exponent(0, (), 1)
+        for g in self.positive:
+            if g.symbols - {name}:
+                raise RegionError(f"bounds of {name}: the region {self} has other symbols")
+            slope = g.coefficients[0][1]
+            edge = Exponent(-g.const / slope)
+            if slope > 0:
+                low = max(low, edge)
+            else:
+                high = min(high, edge)
+        return low, high
+
+    def contains(self, point: Mapping[str, Exponent]) -> bool:
+        """True where the point (symbol -> rational) lies in the region."""
+        return all(g.substitute(point) > 0 for g in self.positive) and all(
+            e.substitute(point) == point[s] for s, e in self.substitution.items()
+        )
+
+    def __str__(self) -> str:
+        parts = [f"{s} = {e}" for s, e in sorted(self.substitution.items())]
+        for g in self.positive:
+            if len(g.coefficients) == 1:
+                name, q = g.coefficients[0]
+                parts.append(f"{name} {'>' if q > 0 else '<'} {-g.const / q}")
+            else:
+                parts.append(f"{g} > 0")
+        return ", ".join(parts) if parts else "everywhere"
+
+
+def _irredundant(forms: Iterable[Exponent]) -> tuple[Exponent, ...]:
+    """Drop constraints that the others imply, in order, so that regions stay small along a split path."""
+    forms = tuple(forms)
+    names = {s for g in forms for s in g.symbols}
+    if len(names) == 1:
+        return _interval(forms, names.pop())
+    kept: list[Exponent] = []
+    for g in forms:
+        if not g.coefficients and g.const > 0:
+            continue
+        if g.coefficients:
+            g = g / abs(g.coefficients[0][1])
+            if g in kept or _farkas(g, tuple(kept)):
+                continue
+            kept = [h for h in kept if not _farkas(h, (*(k for k in kept if k is not h), g))]
+        kept.append(g)
+    return tuple(kept)
+
+
+def _interval(forms: tuple[Exponent, ...], name: str) -> tuple[Exponent, ...]:
+    """The (at most two) binding constraints on one symbol."""
+    ends: dict[bool, Exponent] = {}
+    for g in forms:
+        if not g.coefficients:
+            if g.const <= 0:
+                return (g,)
+            continue
+        g = g / abs(g.coefficients[0][1])
+        rising = g.coefficients[0][1] > 0
+        # x + q > 0 and -x + q > 0 both bind the tighter the smaller q is.
+        if rising not in ends or g.const < ends[rising].const:
+            ends[rising] = g
+    return tuple(ends.values())
+
+
+def _row(form: Exponent, names: list[str]) -> list[Fraction]:
+    values = dict(form.coefficients)
+    return [values.get(s, Fraction(0)) for s in names]
+
+
+def _farkas(form: Exponent, positive: tuple[Exponent, ...]) -> bool:
+    """Is ``form = l_0 + sum l_i g_i`` with ``l >= 0`` solvable?"""
+    names = sorted(form.symbols.union(*(g.symbols for g in positive)) if positive else form.symbols)
+    columns = [_row(g, names) + [g.const] for g in positive]
+    columns.append([Fraction(0)] * len(names) + [Fraction(1)])
+    return _cone_contains(columns, _row(form, names) + [form.const])
+
+
+def _motzkin_empty(positive: tuple[Exponent, ...]) -> bool:
+    """{g_i > 0} is empty iff sum l_i g_i = -s with l >= 0 not all zero and s >= 0."""
+    names = sorted(frozenset().union(*(g.symbols for g in positive)))
+    columns = [_row(g, names) + [g.const, Fraction(1)] for g in positive]
+    columns.append([Fraction(0)] * len(names) + [Fraction(1), Fraction(0)])
+    return _cone_contains(columns, [Fraction(0)] * (len(names) + 1) + [Fraction(1)])
+
+
+def _cone_contains(columns: list[list[Fraction]], target: list[Fraction]) -> bool:
+    """Is the target a non-negative combination of the columns?"""
+    return _solve(columns, target) is not None
+
+
+def _solve(columns: list[list[Fraction]], target: list[Fraction]) -> list[Fraction] | None:
+    """Non-negative coefficients that combine the columns to the target, or None.
+
+    Phase 1 of the simplex method with Bland's rule (which cannot cycle), in exact arithmetic.
+    """
+    rows, n = len(target), len(columns)
+    table = []
+    for i in range(rows):
+        sign = -1 if target[i] < 0 else 1
+        row = [sign * c[i] for c in columns] + [Fraction(int(i == j)) for j in range(rows)]
+        table.append([*row, sign * target[i]])
+    basis = [n + i for i in range(rows)]
+    cost = [-sum((row[j] for row in table), Fraction(0)) for j in range(n)]
+    cost += [Fraction(0)] * rows + [-sum((row[-1] for row in table), Fraction(0))]
+    while cost[-1] < 0:
+        entering = next((j for j in range(n) if cost[j] < 0), None)
+        if entering is None:
+            return None
+        ratios = [(row[-1] / row[entering], basis[i], i) for i, row in enumerate(table) if row[entering] > 0]
+        leaving = min(ratios)[2]
+        pivot = table[leaving][entering]
+        table[leaving] = [v / pivot for v in table[leaving]]
+        for row in (*(r for i, r in enumerate(table) if i != leaving), cost):
+            factor = row[entering]
+            if factor:
+                row[:] = [v - factor * p for v, p in zip(row, table[leaving], strict=True)]
+        basis[leaving] = entering
+    solution = [Fraction(0)] * n
+    for i, j in enumerate(basis):
+        if j < n:
+            solution[j] = table[i][-1]
+    return solution
+
+
+class _Point(dict[str, Exponent]):
+    """A point; symbols that no constraint mentions are zero."""
+
+    def get(self, key: str, default: object = None) -> Exponent:  # type: ignore[override]
+        return super().get(key, Exponent(0))
+
+
+class Chart:
+    """A region that shrinks to the cell around a witness while a computation compares forms on it.
+
+    The first comparison of a form whose sign is not constant on the region cuts the region: the computation goes on
+    in the part that contains the witness, the other parts are set aside in ``rest``. So no run is ever repeated.
+    """
+
+    def __init__(self, region: Region, far: int = 1) -> None:
+        self.region = region
+        self.rest: list[Region] = []
+        self._witness = region.interior(far)
+        self._signs: dict[Exponent, int] = {}
+
+    def sign(self, form: Exponent) -> int:
+        form = form.substitute(self.region.substitution)
+        if not form.coefficients:
+            return (form.const > 0) - (form.const < 0)
+        known = self._signs.get(form)
+        if known is None:
+            known = self._signs[form] = self._decide(form)
+        return known
+
+    def _decide(self, form: Exponent) -> int:
+        try:
+            return self.region.sign(form)
+        except Undecided:
+            here = self.region
+        side = form.substitute(self._witness).const
+        inside, outside = (-form, form) if side < 0 else (form, -form)
+        self.rest += [here.where_zero(form), here.where(outside)]
+        self.region = here.where(inside)
+        if not side:
+            self._witness = self.region.interior()
+        return -1 if side < 0 else 1
+
+
+@contextmanager
+def assuming(region: Region | Chart) -> Iterator[None]:
+    """Decide comparisons of exponents on ``region`` inside the ``with`` block."""
+    token = current_region.set(region)
+    try:
+        yield
+    finally:
+        current_region.reset(token)
+
+
+@dataclass(frozen=True)
+class Cell(Generic[T]):
+    """One cell of an exploration: a region and the result that holds on all of it."""
+
+    region: Region
+    result: T
+
+
+def explore(run: Callable[[Region], T], region: Region) -> list[Cell[T]]:
+    """Run a computation on every cell of a region, splitting where a comparison is undecided.
+
+    ``run`` gets the region it starts on (for its substitution) and compares forms on a :class:`Chart`; the parts that the
+    chart sets aside are explored next. The result is a finite partition of the region, because a derivation
+    compares finitely many forms.
+    """
+    cells: list[Cell[T]] = []
+    waiting = [region]
+    while waiting:
+        chart, result = _run(run, waiting.pop(), 1)
+        waiting += chart.rest
+        cells.append(Cell(chart.region, result))
+    return cells
+
+
+FAR = 1 << 20
+"""Where the descent looks first: beyond every breakpoint of programs of ordinary size (else it comes back)."""
+
+
+def descend(
+    run: Callable[[Region], T], name: str, until: Callable[[T], bool], below: Exponent = INFINITE
+) -> Cell[T] | None:
+    """Explore the line of one symbol cell by cell downwards, up to the first cell with ``until(result)``.
+
+    Args:
+        run: as for :func:`explore`.
+        name: the symbol.
+        until: what to look for.
+        below: start here (included), not at +oo.
+
+    Returns:
+        That cell, or None where no cell qualifies down to -oo.
+    """
+    start = Exponent(0, ((name, Fraction(1)),)) - below if not below.infinite else None
+    waiting = [Region()] if start is None else [Region().where(-start), Region().where_zero(start)]
+    while waiting:
+        waiting.sort(key=lambda r: _upper_end(r, name))
+        chart, result = _run(run, waiting.pop(), FAR)
+        if any(_upper_end(r, name) > _upper_end(chart.region, name) for r in chart.rest):
+            # The witness was not in the highest part: that one comes first, this one is found again.
+            waiting += [*chart.rest, chart.region]
+            continue
+        waiting += chart.rest
+        if until(result):
+            return Cell(chart.region, result)
+    return None
+
+
+def _run(run: Callable[[Region], T], region: Region, far: int) -> tuple[Chart, T]:
+    chart = Chart(region, far)
+    with assuming(chart):
+        return chart, run(region)
+
+
+def _upper_end(region: Region, name: str) -> tuple[int, Fraction, bool]:
+    """A sort key: the supremum of a symbol; at one supremum the point counts higher than the interval below it."""
+    _, high = region.bounds(name)
+    return high.infinite, high.const, name in region.substitution
+
+
+def assumptions(conditions: Iterable[Any]) -> list[Region]:
+    """Regions described by conditions such as ``"r <= 0"``, ``"b >= c"``, ``"c = 1"`` or sympy relations.
+
+    A closed condition gives two regions, its interior and its boundary, because regions are open.
+
+    Raises:
+        RegionError: where a condition is not an affine (in)equality or no point satisfies them all.
+    """
+    regions = [Region()]
+    for condition in conditions:
+        form, kind = _condition(condition)
+        cut: list[Region] = []
+        for region in regions:
+            local = form.substitute(region.substitution)
+            if not local.coefficients:
+                if local.const > 0 and kind != "=" or not local.const and kind != ">":
+                    cut.append(region)
+                continue
+            if kind != "=":
+                cut.append(region.where(local))
+            if kind != ">":
+                cut.append(region.where_zero(local))
+        regions = [region for region in cut if not region.is_empty()]
+    if not regions:
+        raise RegionError(f"no point satisfies the assumptions {', '.join(map(str, conditions))}")
+    return regions
+
+
+_KINDS: dict[type, tuple[int, str]] = {
+    ast.Gt: (1, ">"),
+    ast.GtE: (1, ">="),
+    ast.Lt: (-1, ">"),
+    ast.LtE: (-1, ">="),
+    ast.Eq: (1, "="),
+}
+
+
+def _condition(condition: Any) -> tuple[Exponent, str]:
+    """A condition as (form, kind): form > 0, form >= 0 or form = 0."""
+    text = str(condition)
+    if type(condition).__name__ == "Equality":  # sympy prints Eq(a, b)
+        text = f"{condition.lhs} == {condition.rhs}"
+    if "==" not in text and ">=" not in text and "<=" not in text:
+        text = text.replace("=", "==")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        tree = None
+    if not isinstance(tree, ast.Compare) or len(tree.ops) != 1 or type(tree.ops[0]) not in _KINDS:
+        raise RegionError(f"assumption {text!r} is not an inequality; write for example 'r <= 0' or 'b > c'")
+    sign, kind = _KINDS[type(tree.ops[0])]
+    left = exponent(ast.unparse(tree.left), f"assumption {text!r}")
+    right = exponent(ast.unparse(tree.comparators[0]), f"assumption {text!r}")
+    return (left - right) * sign, kind

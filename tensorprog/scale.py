@@ -1,0 +1,201 @@
+"""Graded scales: the size of a vector, split by sign pattern.
+
+A scale is a finite sum of terms ``n^e`` with a sign pattern each: a max-plus polynomial graded by pattern. Sum is
+union, product adds exponents and combines patterns, ``top`` is the largest exponent: the coordinate size (RMS).
+The lower terms are not waste: one that is aligned with a later vector can decide an inner product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, known_le, largest
+from tensorprog.pattern import TRIVIAL, Pattern
+
+__all__ = ["NOTHING", "Reason", "Scale", "Term", "moment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Where a term comes from: the rule, what it did, and the terms it was applied to.
+
+    Args:
+        rule: the rule's name, a key of :data:`tensorprog.explain.RULES`.
+        what: the operation in formulas.
+        gain: the exponent that the rule itself added.
+        sources: the terms it was applied to.
+    """
+
+    rule: str
+    what: str = ""
+    gain: Exponent = ZERO
+    sources: tuple[Term, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Term:
+    """One graded piece: coordinate size Theta(n^exponent), transforming with ``pattern``."""
+
+    exponent: Exponent
+    pattern: Pattern
+    reason: Reason
+
+
+class Scale:
+    """A sum of terms, pruned: none is dominated by another with at least its size and all its patterns.
+
+    Scales are immutable values; equality ignores the reasons.
+    """
+
+    __slots__ = ("_top", "terms")
+
+    def __init__(self, terms: Iterable[Term] = (), *, pruned: bool = False) -> None:
+        # Rules that keep patterns and gaps cannot create a dominated term: they pass ``pruned=True``.
+        self.terms: tuple[Term, ...] = tuple(terms) if pruned else prune(terms)
+        self._top: Exponent | None = None
+
+    @classmethod
+    def source(cls, exponent: Exponent, pattern: Pattern = TRIVIAL, *, rule: str, what: str) -> Scale:
+        """A single-term scale that enters from outside: a weight, data, a constant."""
+        if exponent == ZERO_SIZE:
+            return NOTHING
+        return cls((Term(exponent, pattern, Reason(rule, what, exponent)),))
+
+    @property
+    def top(self) -> Exponent:
+        """The exponent of the coordinate size (RMS); -oo for exact zero."""
+        if self._top is None:
+            self._top = largest(t.exponent for t in self.terms)
+        return self._top
+
+    @property
+    def is_zero(self) -> bool:
+        return not self.terms
+
+    def leading(self) -> tuple[Term, ...]:
+        """The terms whose exponent is the top."""
+        top = self.top
+        return tuple(t for t in self.terms if not t.exponent < top)
+
+    def lower(self) -> tuple[Term, ...]:
+        """The terms below the top."""
+        top = self.top
+        return tuple(t for t in self.terms if t.exponent < top)
+
+    def __add__(self, other: Scale) -> Scale:
+        """The scale of a sum (no cancellation: genericity)."""
+        if not other.terms:
+            return self
+        if not self.terms:
+            return other
+        return Scale((*self.terms, *other.terms))
+
+    def __mul__(self, other: Scale) -> Scale:
+        """The scale of an elementwise product, or of scalar times vector."""
+        return Scale(_times(s, t) for s in self.terms for t in other.terms)
+
+    def shift(self, by: Exponent, rule: str, what: str) -> Scale:
+        """The scale multiplied by n^by; patterns stay."""
+        if by == ZERO:
+            return self
+        shifted = (Term(t.exponent + by, t.pattern, Reason(rule, what, by, (t,))) for t in self.terms)
+        return Scale(shifted, pruned=True)
+
+    def explained(self, rule: str, what: str, *, compose: bool = False) -> Scale:
+        """The same scale with a reason on top: a name, or (``compose``) a rule in place of its bookkeeping."""
+        return Scale(
+            (Term(t.exponent, t.pattern, Reason(rule, what, ZERO, t.reason.sources if compose else (t,))) for t in self.terms),
+            pruned=True,
+        )
+
+    def resolved(self, gap: Exponent | None) -> Scale:
+        """The scale without terms that lie at least ``gap`` below another one; None keeps the leading terms only.
+
+        A term is consumed by one moment, where alignment gains at most size/2 over the central-limit sum that every
+        larger term contributes; all other rules keep the gap. So terms that are max(size)/2 or more below cannot decide
+        any later exponent (a tie keeps the exponent as well).
+        """
+        if len(self.terms) < 2:
+            return self
+        kept: tuple[Term, ...]
+        if gap is None:
+            kept = self.leading()
+        else:
+            kept = tuple(t for t in self.terms if not any(known_le(t.exponent + gap, s.exponent) for s in self.terms))
+        return self if len(kept) == len(self.terms) else Scale(kept, pruned=True)
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.terms)
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    @property
+    def key(self) -> frozenset[tuple[Pattern, Exponent]]:
+        """What makes two scales equal: patterns and exponents, whatever their reasons."""
+        return frozenset((t.pattern, t.exponent) for t in self.terms)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scale) and (self.terms == other.terms or self.key == other.key)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        inside = " + ".join(f"n^({t.exponent}) [{t.pattern.offset:b}|{t.pattern.free:b}]" for t in self.terms)
+        return f"Scale({inside or '0'})"
+
+
+def _times(s: Term, t: Term) -> Term:
+    # The trivial pattern at exponent 0 is the number one: it leaves the other term (and its reasons) alone.
+    return Term(s.exponent + t.exponent, s.pattern * t.pattern, Reason("product", "", ZERO, (s, t)))
+
+
+def prune(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """Drop every term that another dominates: at least as large, with all its patterns.
+
+    A dominated term can never decide a moment, a top, or the span of a leading set.
+    """
+    kept: list[Term] = []
+    for new in terms:
+        if new.exponent == ZERO_SIZE:
+            continue
+        if any(known_le(new.exponent, old.exponent) and new.pattern in old.pattern for old in kept):
+            continue
+        kept = [o for o in kept if not (known_le(o.exponent, new.exponent) and o.pattern in new.pattern)]
+        kept.append(new)
+    return tuple(kept)
+
+
+NOTHING = Scale()
+"""Exact zero."""
+
+
+def moment(x: Scale, y: Scale, size: Exponent, what: str, *, only_mean: bool = False) -> Scale:
+    """The scalar sum_i x_i y_i over an axis with Theta(n^size) coordinates.
+
+    For terms (e1, p1), (e2, p2): ``e1 + e2 + size`` where the product's mean can be non-zero (law of large
+    numbers), else ``e1 + e2 + size/2`` (central limit); the result is the sum over pairs.
+
+    Args:
+        x, y: coordinate sizes.
+        size: the axis' exponent; 0 for a finite axis.
+        what: the contraction in formulas, for explanations.
+        only_mean: keep the law-of-large-numbers pairs only.
+
+    Returns:
+        A scale with the trivial pattern: the calculus conditions on scalars.
+
+    Ref: Yang 2020 (arXiv 2009.10685), master theorem, for the mean; its fluctuation is the central limit.
+    """
+    terms = []
+    for s in x.terms:
+        for t in y.terms:
+            mean = (s.pattern * t.pattern).has_mean
+            if not mean and only_mean:
+                continue
+            gain = size if mean else size / 2
+            rule = ("lln" if mean else "clt") if size != ZERO else "finite-sum"
+            terms.append(Term(s.exponent + t.exponent + gain, TRIVIAL, Reason(rule, what, gain, (s, t))))
+    return Scale(terms)

@@ -1,0 +1,125 @@
+"""A setting: one program trained in one way. What `derive` is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tensorprog.errors import SettingError
+from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
+from tensorprog.losses import Loss, loss
+from tensorprog.optimizers import Optimizer, optimizer
+from tensorprog.parametrizations import ABC, Parametrization, parametrization
+from tensorprog.program import Program, Role, Weight
+
+__all__ = ["Setting", "setting"]
+
+MAX_STEPS = 1000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A program, its exponents, an optimizer and a loss.
+
+    Args:
+        lr_exponent: r, a global factor n^r on every learning rate: c := c - r.
+        zero_readout: the readout is initialised to exact zeros (b = oo).
+        steps: optimizer steps to report.
+        values: numbers or forms put in place of symbols, set by the exploration of a region.
+    """
+
+    program: Program
+    parametrization: Parametrization
+    optimizer: Optimizer
+    loss: Loss
+    lr_exponent: Exponent = ZERO
+    zero_readout: bool = False
+    steps: int = 4
+    values: Mapping[str, Exponent] = field(default_factory=dict)
+
+    def exponents(self) -> dict[Weight, ABC]:
+        """(a, b, c) of every weight, with the global exponent and the zero readout folded in."""
+        result = {}
+        for w, abc in self.parametrization.assign(self.program, self.optimizer).items():
+            b = INFINITE if self.zero_readout and w.role is Role.READOUT else abc.b
+            result[w] = ABC(abc.a, b, abc.c - self.lr_exponent).substitute(self.values)
+        return result
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """Free symbols of the exponents."""
+        return frozenset().union(*(abc.symbols for abc in self.exponents().values()))
+
+    def at(self, values: Mapping[str, Exponent]) -> Setting:
+        """The setting with symbols replaced."""
+        return replace(self, values={**self.values, **values})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The setting as JSON values; ``exponents`` lists a, b and the c that includes the global exponent."""
+        return {
+            **(self.program.description or {"model": self.program.label}),
+            "parametrization": str(self.parametrization),
+            "optimizer": self.optimizer.name,
+            **({"optimizer_options": self.optimizer.options()} if self.optimizer.options() else {}),
+            "loss": self.loss.name,
+            "lr_exponent": str(self.lr_exponent.substitute(self.values)),
+            "zero_readout": self.zero_readout,
+            "steps": self.steps,
+            "exponents": {
+                w.name: {"a": str(abc.a), "b": str(abc.b), "c": str(abc.c)} for w, abc in self.exponents().items()
+            },
+        }
+
+    def __str__(self) -> str:
+        zero = ", zero readout" if self.zero_readout else ""
+        return (
+            f"{self.program.label}, {self.parametrization}, {self.optimizer}, {self.loss.name}, "
+            f"lr n^({self.lr_exponent.substitute(self.values)}){zero}"
+        )
+
+
+def setting(
+    program: Program,
+    parametrization_: str | Parametrization = "sp",
+    *,
+    optimizer_: str | Optimizer = "sgd",
+    loss_: str | Loss = "ce",
+    lr_exponent: ExponentLike = 0,
+    zero_readout: bool = False,
+    steps: int = 4,
+) -> Setting:
+    """Check and resolve what a user gave.
+
+    Raises:
+        TensorprogError: for a program that is none, unknown names, exponents that are not exact, steps out of range.
+    """
+    if not isinstance(program, Program):
+        raise SettingError("program", type(program).__name__, "needs a Program, such as tensorprog.mlp(hidden_layers=2)")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
+        raise SettingError("steps", steps, f"needs an integer from 1 to {MAX_STEPS}")
+    r = exponent(lr_exponent, "lr_exponent")
+    if r.infinite:
+        raise SettingError("lr_exponent", str(r), "needs a finite exponent")
+    result = Setting(
+        program,
+        parametrization(parametrization_),
+        optimizer(optimizer_),
+        loss(loss_),
+        r,
+        bool(zero_readout),
+        steps,
+    )
+    _consistent(result)
+    return result
+
+
+def _consistent(s: Setting) -> None:
+    readouts = [w for w in s.program.weights if w.role is Role.READOUT]
+    if s.zero_readout:
+        if not readouts:
+            raise SettingError("zero_readout", True, f"the program {s.program.label} has no readout (wide -> finite)")
+        for target, key in s.parametrization.overrides:
+            if key == "b" and target in {"readout", *(w.name for w in readouts)}:
+                raise SettingError("zero_readout", True, f"contradicts the explicit {target}.b; give one of them")
+    s.exponents()

@@ -1,0 +1,249 @@
+"""Time: forward, backward, update, forward again, as scales, until nothing new happens.
+
+Every value at step t is kept as its initial scale and the scale of its change, so that the effective update
+(W_t - W_0) x_t, the propagating update W_0 (x_t - x_0) and the feature change are read off, not reconstructed. The
+state that carries over is the list of update pieces and of the fields W_0 x seen so far; once a step adds
+neither, all later steps are equal and the trajectory is *settled*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from tensorprog.backward import Backward, backward
+from tensorprog.calculus import Calculus, Piece
+from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent
+from tensorprog.losses import Loss
+from tensorprog.optimizers import Gradient, Optimizer
+from tensorprog.parametrizations import ABC
+from tensorprog.program import Data, MatMul, Program, Weight
+from tensorprog.scale import NOTHING, Reason, Scale, Term
+
+__all__ = ["Step", "Trajectory", "diverged", "trajectory"]
+
+PATIENCE = 12
+"""Steps beyond the number of weights that a trajectory may take to settle."""
+GROWTH_STEPS = 4
+"""So many rises in a row, none smaller than the one before, of logits that feed back into chi: growth."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """All scales after ``t`` optimizer steps.
+
+    Args:
+        t: 0 is initialisation.
+        initial, change: per value of the program.
+        effective, propagating: per matrix product (index of the instruction), its two parts.
+        chi: dL/df at these logits.
+        gradients: entry exponent of each weight's gradient at this step.
+    """
+
+    t: int
+    initial: tuple[Scale, ...]
+    change: tuple[Scale, ...]
+    effective: Mapping[int, Scale]
+    propagating: Mapping[int, Scale]
+    chi: Scale
+    gradients: Mapping[Weight, Exponent]
+
+    def total(self, index: int) -> Scale:
+        return self.initial[index] + self.change[index]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The steps that were computed and how they end.
+
+    Args:
+        steps: from initialisation on.
+        settled_at: the first step after which nothing changes any more, or None.
+        growing: True where the logits feed on their own growth.
+        stopped: True where the ``stop`` condition ended it.
+    """
+
+    steps: tuple[Step, ...]
+    settled_at: int | None
+    growing: bool
+    stopped: bool = False
+
+    def at(self, t: int) -> Step:
+        """Step t; beyond a settled end it is the last one."""
+        return self.steps[min(t, len(self.steps) - 1)]
+
+
+class _Run:
+    def __init__(
+        self,
+        program: Program,
+        exponents: Mapping[Weight, ABC],
+        optimizer: Optimizer,
+        loss: Loss,
+        back: Backward,
+        leading_only: bool,
+    ) -> None:
+        self.program, self.exponents, self.optimizer, self.loss, self.back = program, exponents, optimizer, loss, back
+        initial = {w: abc.initial for w, abc in exponents.items()}
+        self.calculus = Calculus(program.weights, initial, leading_only=leading_only)
+        self.history: dict[Weight, list[Gradient]] = {w: [] for w in program.weights}
+        self.initial: list[Scale] = []
+        self.names = program.value_names
+
+    # -- one step
+
+    def forward(self, t: int) -> tuple[list[Scale], dict[int, Scale], dict[int, Scale]]:
+        """Changes of all values, with the two parts of every product."""
+        delta: list[Scale] = []
+        effective: dict[int, Scale] = {}
+        propagating: dict[int, Scale] = {}
+        for i, ins in enumerate(self.program.instructions):
+            if not t:
+                args = [self.initial[a] for a in ins.args]
+                value = _data(ins) if isinstance(ins, Data) else self.calculus.value(ins, args)
+                self.initial.append(value.explained("value", f"{self.names[i]} at initialisation"))
+                delta.append(NOTHING)
+            elif isinstance(ins, Data):
+                delta.append(NOTHING)
+            elif isinstance(ins, MatMul):
+                (x,) = ins.args
+                effective[i] = self.calculus.update_product(ins.weight, self.initial[x] + delta[x], ins.transposed)
+                propagating[i] = self.calculus.initial_product(ins.weight, delta[x], ins.transposed)
+                delta.append((effective[i] + propagating[i]).explained("value", self._change_name(i, t)))
+            else:
+                initial = [self.initial[a] for a in ins.args]
+                changed = self.calculus.change(ins, initial, [delta[a] for a in ins.args])
+                delta.append(changed.explained("value", self._change_name(i, t)))
+        return delta, effective, propagating
+
+    def _change_name(self, index: int, t: int) -> str:
+        return f"change of {self.names[index]} by step {t}"
+
+    def differentiate(self, t: int, total: list[Scale], chi: Scale) -> list[Scale]:
+        """All values and cotangents with the current weights."""
+        values = list(total)
+        for ins, name in zip(self.back.instructions, self.back.names, strict=True):
+            if isinstance(ins, Data):
+                values.append(chi)
+            else:
+                value = self.calculus.value(ins, [values[a] for a in ins.args], trained=True)
+                values.append(value.explained("value", f"{name} at step {t}"))
+        return values
+
+    def update(self, t: int, values: list[Scale]) -> dict[Weight, Exponent]:
+        """Record the update pieces of every weight; returns the gradients' entry exponents."""
+        tops: dict[Weight, Exponent] = {}
+        for w, pairs in self.back.gradients.items():
+            a, c = self.exponents[w].a, self.exponents[w].c
+            raw = tuple((values[o].shift(-a, "multiplier", "gradient of n^-a w"), values[i]) for o, i in pairs)
+            gradient = Gradient(raw)
+            if any(True for _ in gradient.live()):
+                self.history[w].append(gradient)
+                tops[w] = gradient.top
+                for power, out, into in self.optimizer.direction(self.history[w], w):
+                    self.calculus.add_piece(w, Piece(_rate(power - c - a, w), out, into, t))
+            else:
+                tops[w] = ZERO_SIZE
+        return tops
+
+    def look(self, t: int) -> Step:
+        """The forward half of a step; its gradients are not known yet."""
+        delta, effective, propagating = self.forward(t)
+        logits = self.initial[self.program.output] + delta[self.program.output]
+        return Step(t, tuple(self.initial), tuple(delta), effective, propagating, self.loss.gradient(logits), {})
+
+    def learn(self, step: Step) -> Step:
+        """The backward half: gradients at these weights, and the update that the next step sees."""
+        total = [x + d for x, d in zip(step.initial, step.change, strict=True)]
+        return replace(step, gradients=self.update(step.t, self.differentiate(step.t, total, step.chi)))
+
+    @property
+    def knowledge(self) -> tuple[int, int]:
+        """How many distinct pieces and fields there are; equal before and after a step means it repeats."""
+        return (
+            sum(len(p) for p in self.calculus.pieces.values()),
+            sum(len(f) for f in self.calculus.fields.values()),
+        )
+
+
+def trajectory(
+    program: Program,
+    exponents: Mapping[Weight, ABC],
+    optimizer: Optimizer,
+    loss: Loss,
+    *,
+    steps: int,
+    limit: int,
+    stop: Callable[[Step], bool] | None = None,
+    leading_only: bool = False,
+) -> Trajectory:
+    """Run the time loop for at least ``steps`` steps, and on until it settles, grows for certain, or ``limit``.
+
+    Args:
+        program: what the network computes.
+        exponents: (a, b, c) per weight, the global learning-rate exponent folded into c.
+        optimizer, loss: the entries.
+        steps: report at least these.
+        limit: give up looking for a settled step after so many.
+        stop: end at the first step for which this is true.
+        leading_only: lower bounds from leading terms (see :class:`~tensorprog.calculus.Calculus`).
+    """
+    run = _Run(program, exponents, optimizer, loss, backward(program), leading_only)
+    done: list[Step] = []
+    settled_at: int | None = None
+    growing = False
+    while True:
+        t = len(done)
+        before = run.knowledge
+        done.append(run.look(t))
+        if stop is not None and stop(done[t]):
+            return Trajectory(tuple(done), None, False, stopped=True)
+        done[t] = run.learn(done[t])
+        if t and run.knowledge == before:
+            settled_at = next(s for s in range(t + 1) if _same(done[s], done[t]))
+            break
+        growing = growing or _growing(done, program.output)
+        if t >= steps and (growing or t >= limit or diverged(done[t], program)):
+            break
+    if settled_at is None and not growing and not diverged(done[-1], program) and _same_sizes(done):
+        # The patterns still gain sub-leading terms, but every size has stopped moving.
+        settled_at = len(done) - 2
+    return Trajectory(tuple(done), settled_at, growing)
+
+
+def _data(ins: Data) -> Scale:
+    return Scale.source(ZERO, rule="data", what=ins.name)
+
+
+def _rate(power: Exponent, weight: Weight) -> Scale:
+    reason = Reason("learning-rate", f"n^({power}), step size of {weight.name}", power)
+    return Scale((Term(power, Scale.source(ZERO, rule="", what="").terms[0].pattern, reason),))
+
+
+def _same(a: Step, b: Step) -> bool:
+    return a.change == b.change and a.effective == b.effective and a.propagating == b.propagating
+
+
+def _same_sizes(done: list[Step]) -> bool:
+    a, b = done[-2:]
+    return all(x.top == y.top for x, y in zip(a.change, b.change, strict=True)) and a.gradients == b.gradients
+
+
+def diverged(step: Step, program: Program) -> bool:
+    """Some value that a later layer reads diverges: the regime is known, later steps only confirm it."""
+    return any(ZERO < step.total(i).top for i in program.read_values())
+
+
+def _growing(done: list[Step], output: int) -> bool:
+    """Do the logits rise without end, because chi grows with them?"""
+    if len(done) < GROWTH_STEPS + 2:
+        return False
+    recent = done[-GROWTH_STEPS - 1 :]
+    tops = [s.total(output).top for s in recent]
+    chis = [s.chi.top for s in recent]
+    rises = [b - a for a, b in zip(tops, tops[1:], strict=False)]
+    return (
+        all(ZERO < r for r in rises)
+        and all(not b < a for a, b in zip(rises, rises[1:], strict=False))
+        and all(a < b for a, b in zip(chis, chis[1:], strict=False))
+    )

@@ -1,0 +1,144 @@
+"""Verdicts: does a measured slope agree with the predicted exponent?
+
+Predicted exponents lie on a lattice (multiples of 1/2, or of 1/4 where the parametrization has such exponents), so a
+prediction p has nearest rivals p - gap and p + gap. With [low, high] the confidence interval of the slope, widened on both
+sides by the allowance for finite width, gap / 5 (0.1 for a gap of 1/2):
+
+    agrees        the widened interval contains p and neither rival
+    disagrees     the widened interval does not contain p
+    inconclusive  it contains p and a rival too: more seeds or larger widths would decide
+
+The allowance is fixed before measuring: a slope at finite width carries corrections of relative order n^{-1/2}. Exact zero
+(-oo) is judged exactly. There is no verdict from fewer than three widths, and none that agrees where runs diverged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from math import gcd, isfinite, lcm
+
+from tensorprog.exponent import Exponent
+from tensorprog.setting import Setting
+from validation.fit import Fit
+
+__all__ = ["ALLOWANCE", "MIN_WIDTHS", "Judgement", "Part", "Verdict", "judge", "judge_sum", "rival_gap"]
+
+MIN_WIDTHS = 3
+ALLOWANCE = Fraction(1, 5)
+"""Allowance for finite-width corrections to a slope, in units of the distance to the nearest rival."""
+
+
+class Verdict(Enum):
+    """How a measured slope relates to the predicted exponent."""
+
+    AGREES = "agrees"
+    DISAGREES = "disagrees"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict and why, in one line; for an inconclusive one, what would decide."""
+
+    verdict: Verdict
+    reason: str
+
+
+def rival_gap(setting: Setting) -> Fraction:
+    """The spacing of the lattice that predicted exponents lie on, at most 1/2.
+
+    Exponents arise from a, b, c and the axes' sizes by sums, maxima, and halves of sizes (central-limit sums), so
+    they are multiples of the greatest common divisor of all of these.
+    """
+    values = [Fraction(1, 2)]
+    for w, abc in setting.exponents().items():
+        values += [e.const for e in (abc.a, abc.b, abc.c) if e.is_number]
+        values += [axis.size.const / 2 for axis in (w.out, w.into)]
+    return _gcd(v for v in values if v)
+
+
+def _gcd(values: Iterable[Fraction]) -> Fraction:
+    found = list(values)
+    return Fraction(gcd(*(v.numerator for v in found)), lcm(*(v.denominator for v in found)))
+
+
+def judge(fit: Fit, predicted: Exponent, gap: Fraction = Fraction(1, 2)) -> Judgement:
+    """Judge a fitted slope against a predicted exponent whose nearest rivals are ``gap`` away."""
+    measured = len(fit.widths) + len(fit.zeros) + len(fit.excluded)
+    if measured < MIN_WIDTHS:
+        return Judgement(Verdict.INCONCLUSIVE, f"{measured} widths were measured, a slope needs at least {MIN_WIDTHS}")
+    if predicted.infinite < 0:
+        if fit.all_zero:
+            return Judgement(Verdict.AGREES, "exactly zero at every width and seed")
+        return Judgement(Verdict.DISAGREES, "predicted to be exactly zero, but it is not")
+    if fit.all_zero:
+        return Judgement(Verdict.DISAGREES, f"exactly zero, but predicted as n^{predicted}")
+    if fit.excluded or fit.zeros:
+        widths = ", ".join(str(n) for n in (*fit.excluded, *fit.zeros))
+        return Judgement(Verdict.INCONCLUSIVE, f"not finite, or zero, at width {widths}: no power law to fit")
+    return _judge_slope(fit, float(predicted.const), float(gap))
+
+
+def _judge_slope(fit: Fit, p: float, gap: float) -> Judgement:
+    allowance = float(ALLOWANCE) * gap
+    low, high = fit.low - allowance, fit.high + allowance
+    if not low <= p <= high:
+        return Judgement(Verdict.DISAGREES, f"off by {fit.slope - p:+.2f}, more than its error and {allowance:g}")
+    if p - gap < low and high < p + gap:
+        return Judgement(Verdict.AGREES, f"within {abs(fit.slope - p):.2f}, rivals {gap:g} away are excluded")
+    half = (fit.high - fit.low) / 2
+    room = gap - allowance - abs(fit.slope - p)
+    if isfinite(half) and room > 0:
+        factor = (half / room) ** 2
+        need = f"about {factor:.1f} times the seeds would decide" if factor > 1 else "larger widths would decide"
+    else:
+        need = "larger widths and more seeds would decide"
+    return Judgement(Verdict.INCONCLUSIVE, f"a rival {gap:g} away is not excluded: {need}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of the measured terms whose sum a quantity is, exactly."""
+
+    name: str
+    fit: Fit
+    predicted: Exponent
+    verdict: Verdict
+
+
+def judge_sum(own: Judgement, predicted: Exponent, parts: list[Part], gap: Fraction = Fraction(1, 2)) -> Judgement:
+    """Reconsider a quantity that disagrees and is the exact sum of parts with different exponents.
+
+    At finite width the smaller power still bends the slope of the sum: with r the smaller parts over the largest, the
+    local slope lies up to d r / (1 + r) below the leading exponent, d the difference of the exponents. Where that
+    bend is larger than the allowance, the sum cannot decide, and its parts, which are judged on their own, must: if all of
+    them agree, the sum is inconclusive, with the width from which on it would not be. If any part disagrees, so does the sum.
+    """
+    live = [p for p in parts if not p.predicted.infinite]
+    if own.verdict is not Verdict.DISAGREES or len(live) < 2 or any(p.verdict is not Verdict.AGREES for p in parts):
+        return own
+    lead = max(live, key=lambda p: p.predicted)
+    rest = [p for p in live if p.predicted < lead.predicted]
+    if predicted != lead.predicted or not rest:
+        return own
+    width = min(lead.fit.widths)
+    allowance = float(ALLOWANCE * gap)
+    second = max(rest, key=lambda p: p.fit.at(width))
+    d = float((lead.predicted - second.predicted).const)
+    ratio = sum(p.fit.at(width) for p in rest) / lead.fit.at(width)
+    if d * ratio / (1 + ratio) <= allowance:
+        return own
+    enough = width * (ratio * (d - allowance) / allowance) ** (1 / d)
+    return Judgement(
+        Verdict.INCONCLUSIVE,
+        f"its part {second.name} (n^{second.predicted}) still bends the slope; its parts agree on their own, "
+        f"the sum decides from width {_round(enough)} on",
+    )
+
+
+def _round(width: float) -> str:
+    """A width to two significant digits."""
+    return f"{int(float(f'{width:.1e}')):,}"
