@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tensorprog import nonlinearities
 from tensorprog.exponent import ZERO, Exponent, largest
-from tensorprog.pattern import LEVELS, Pattern
+from tensorprog.pattern import LEVELS, Pattern, odd_span
 from tensorprog.program import Add, Apply, Instruction, MatMul, Moment, Multiply, Scaled, Weight
 from tensorprog.scale import NOTHING, Reason, Scale, Term, moment
 
@@ -107,8 +107,18 @@ class Calculus:
         into, out = (weight.out, weight.into) if transposed else (weight.into, weight.out)
         known = self.fields.setdefault((weight, transposed), {})
         gain = self.initial[weight] + into.size / 2
+        # Terms of one size enter one Gaussian field. Giving it the odd span of their patterns, not their union, keeps
+        # the number of terms bounded in depth; it can only add odd combinations of three or more of them.
+        groups: dict[Exponent, list[Term]] = {}
+        for t in x:
+            groups.setdefault(t.exponent, []).append(t)
         fresh = Scale(
-            Term(t.exponent + gain, t.pattern.mixed(self.bits, self.levels) * bit, Reason("fresh", name, gain, (t,))) for t in x
+            Term(
+                e + gain,
+                odd_span(t.pattern for t in terms).mixed(self.bits, self.levels) * bit,
+                Reason("fresh", name, gain, tuple(terms)),
+            )
+            for e, terms in groups.items()
         )
         known.setdefault(x.key, Field(x, fresh))
         result = fresh
