@@ -1,7 +1,7 @@
 """tensorprog: a symbolic width-scaling calculator for neural networks.
 
-Given a network, a parametrization, an optimizer and a loss it derives how every quantity scales with the width n, whether
-training is stable, diverges in a controlled way or catastrophically, and the largest stable learning-rate exponent.
+Given a network, a parametrization, an optimizer and a loss it derives how every quantity scales with the width n,
+whether training is stable, diverges in a controlled way or catastrophically, and the largest stable learning rate.
 """
 
 from tensorprog.architectures import mlp

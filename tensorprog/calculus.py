@@ -60,7 +60,12 @@ class Calculus:
     """
 
     def __init__(
-        self, weights: Sequence[Weight], initial: Mapping[Weight, Exponent], *, levels: int = LEVELS, leading_only: bool = False
+        self,
+        weights: Sequence[Weight],
+        initial: Mapping[Weight, Exponent],
+        *,
+        levels: int = LEVELS,
+        leading_only: bool = False,
     ) -> None:
         self.initial = dict(initial)
         self.levels = levels
@@ -202,7 +207,6 @@ def _entry(std: Exponent, pattern: Pattern, name: str) -> Scale:
     return Scale.source(std, pattern, rule="initial-weight", what=name)
 
 
-
 def _outer(coefficient: Scale, overlap: Scale, left: Scale, what: str) -> Scale:
     """coefficient * overlap * left, explained as one rule with three sources."""
     return Scale(
@@ -217,5 +221,3 @@ def _outer(coefficient: Scale, overlap: Scale, left: Scale, what: str) -> Scale:
 
 def _label(name: str, order: int) -> str:
     return name + "'" * order
-
-

@@ -60,7 +60,7 @@ class StepExponents:
     loss_gradient: Exponent | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        sites = {}
+        sites: dict[str, dict[str, str | None]] = {}
         for name, s in self.sites.items():
             sites[name] = {"role": s.role, "activation": str(s.activation)}
             if self.step:

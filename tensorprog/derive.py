@@ -21,6 +21,7 @@ from tensorprog.trajectory import PATIENCE, trajectory
 
 __all__ = ["derive", "derive_setting"]
 
+
 def derive_setting(s: Setting) -> Derivation:
     """Derive one resolved setting; comparisons of symbols are decided by the region in force."""
     exponents = s.exponents()

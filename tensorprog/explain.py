@@ -159,7 +159,12 @@ def _unfold(term: Term, level: int, depth: int, lines: list[str], told: set[int]
 def _is_one(term: Term) -> bool:
     """The number one: it says nothing in a product."""
     reason = term.reason
-    return term.exponent == ZERO and not reason.sources and reason.rule in ("constant", "data") and bool(term.pattern.has_mean)
+    return (
+        term.exponent == ZERO
+        and not reason.sources
+        and reason.rule in ("constant", "data")
+        and bool(term.pattern.has_mean)
+    )
 
 
 def references(scale: Scale) -> list[str]:

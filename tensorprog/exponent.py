@@ -16,7 +16,6 @@ import ast
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from fractions import Fraction
-from functools import total_ordering
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tensorprog.errors import ExponentError, Undecided
@@ -38,7 +37,6 @@ class SignOracle(Protocol):
 current_region: ContextVar[SignOracle | None] = ContextVar("current_region", default=None)
 
 
-@total_ordering
 class Exponent:
     """An exact exponent of n.
 
@@ -117,9 +115,7 @@ class Exponent:
         if not isinstance(other, Exponent):
             return NotImplemented
         return self is other or (
-            self.const == other.const
-            and self.coefficients == other.coefficients
-            and self.infinite == other.infinite
+            self.const == other.const and self.coefficients == other.coefficients and self.infinite == other.infinite
         )
 
     def __hash__(self) -> int:
@@ -128,11 +124,16 @@ class Exponent:
         return self._hash
 
     def __lt__(self, other: Exponent | int | Fraction) -> bool:
-        if not isinstance(other, Exponent):
-            other = Exponent(other)
-        if not (self.coefficients or other.coefficients or self.infinite or other.infinite):
-            return self.const < other.const
-        return self.compare(other) < 0
+        return self.compare(other if isinstance(other, Exponent) else Exponent(other)) < 0
+
+    def __le__(self, other: Exponent | int | Fraction) -> bool:
+        return self.compare(other if isinstance(other, Exponent) else Exponent(other)) <= 0
+
+    def __gt__(self, other: Exponent | int | Fraction) -> bool:
+        return self.compare(other if isinstance(other, Exponent) else Exponent(other)) > 0
+
+    def __ge__(self, other: Exponent | int | Fraction) -> bool:
+        return self.compare(other if isinstance(other, Exponent) else Exponent(other)) >= 0
 
     def compare(self, other: Exponent) -> int:
         """The sign of ``self - other`` on the region in force: -1, 0 or +1.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tensorprog.errors import SettingError
 from tensorprog.exponent import Exponent, exponent, known_le
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from tensorprog.derivation import Derivation
     from tensorprog.setting import Setting
 
-__all__ = ["ClosedForm", "Family", "family"]
+__all__ = ["ClosedForm", "Family", "Interval", "family"]
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,24 @@ class ClosedForm:
         for sign, combine in ((1, sympy.Max), (-1, sympy.Min)):
             if self._is_extreme(sign):
                 return combine(*(f.to_sympy() for f in forms))
-        branches = [(form.to_sympy(), _condition(region)) for region, form in self.pieces]
+        branches = [
+            (form.to_sympy(), part.to_sympy() if isinstance(part, Interval) else _condition(part))
+            for part, form in self.joined()
+        ]
         return sympy.Piecewise(*branches)
+
+    def joined(self) -> list[tuple[Any, Exponent]]:
+        """(region, form) with neighbouring one-symbol pieces of one form joined."""
+
+        def same(below: Exponent, above: Exponent, at: Exponent) -> bool:
+            if below == above:
+                return True
+            names = below.symbols | above.symbols
+            point = dict.fromkeys(names, at)
+            # Only a number on a single point may be absorbed by a form; two forms never merge.
+            return bool(below.is_number != above.is_number) and below.substitute(point) == above.substitute(point)
+
+        return _joined(self.pieces, same)
 
     def __str__(self) -> str:
         return str(self.to_sympy())
@@ -127,13 +145,13 @@ class Family:
         """
         return ClosedForm(tuple((c.region, _top(c, target, step)) for c in self.cells))
 
-    def regimes(self) -> list[tuple[Region, str]]:
+    def regimes(self) -> list[tuple[Any, str]]:
         """(region, regime) per cell; neighbouring one-symbol cells of one regime are joined."""
-        return _joined([(c.region, c.result.regime.value) for c in self.cells])
+        return _joined([(c.region, c.result.regime.value) for c in self.cells], _same_label)
 
-    def learning(self) -> list[tuple[Region, str]]:
+    def learning(self) -> list[tuple[Any, str]]:
         """(region, learning class) per cell, joined as in :meth:`regimes`."""
-        return _joined([(c.region, c.result.learning.value) for c in self.cells])
+        return _joined([(c.region, c.result.learning.value) for c in self.cells], _same_label)
 
     def to_dict(self) -> dict[str, Any]:
         """The cells as JSON values."""
@@ -153,8 +171,9 @@ def family(s: Setting, run: Callable[[Setting], Derivation], conditions: Sequenc
 
     def on(region: Region) -> Derivation:
         result = run(s.at(region.substitution))
-        # The reported tops are part of the result: comparing them here splits the cell where they are undecided.
-        return result if result.steps else result
+        # The reported tops are part of the result: read here, they split the cell where they are undecided.
+        assert result.steps
+        return result
 
     cells: list[Cell[Derivation]] = []
     for region in assumptions(conditions):
@@ -162,31 +181,9 @@ def family(s: Setting, run: Callable[[Setting], Derivation], conditions: Sequenc
     return Family(s, tuple(cells))
 
 
-def _joined(cells: list[tuple[Region, str]]) -> list[tuple[Region, str]]:
-    """Join intervals and points of one symbol that touch and carry the same label."""
-    names = {s for region, _ in cells for s in (*region.substitution, *(n for g in region.positive for n in g.symbols))}
-    if len(names) != 1:
-        return cells
-    (name,) = names
-    spans = []
-    for region, label in cells:
-        low, high = region.bounds(name)
-        closed = name in region.substitution
-        spans.append((low, high, closed, closed, label))
-    spans.sort(key=lambda s: (s[0].infinite, s[0].const, not s[2]))
-    merged = [spans[0]]
-    for low, high, low_in, high_in, label in spans[1:]:
-        previous = merged[-1]
-        if previous[4] == label and previous[1] == low:
-            merged[-1] = (previous[0], high, previous[2], high_in, label)
-        else:
-            merged.append((low, high, low_in, high_in, label))
-    return [(_Interval(name, *span[:4]), span[4]) for span in merged]  # type: ignore[misc]
-
-
 @dataclass(frozen=True)
-class _Interval:
-    """An interval of one symbol with open or closed ends, for reading."""
+class Interval:
+    """An interval of one symbol with open or closed ends; a point where both ends are equal."""
 
     name: str
     low: Exponent
@@ -200,3 +197,48 @@ class _Interval:
         left = "" if self.low.infinite else f"{self.low} {'<=' if self.low_in else '<'} "
         right = "" if self.high.infinite else f" {'<=' if self.high_in else '<'} {self.high}"
         return f"{left}{self.name}{right}" if left or right else "everywhere"
+
+    def to_sympy(self) -> Any:
+        import sympy
+
+        x = sympy.Symbol(self.name, real=True)
+        if self.low == self.high:
+            return sympy.Eq(x, self.low.to_sympy(), evaluate=False)
+        parts = []
+        if not self.low.infinite:
+            parts.append((sympy.Ge if self.low_in else sympy.Gt)(x, self.low.to_sympy()))
+        if not self.high.infinite:
+            parts.append((sympy.Le if self.high_in else sympy.Lt)(x, self.high.to_sympy()))
+        return sympy.And(*parts)
+
+
+def _joined(cells: Sequence[tuple[Region, V]], same: Callable[[V, V, Exponent], bool]) -> list[tuple[Any, V]]:
+    """Join intervals and points of one symbol that touch and carry the same value; else the cells as they are.
+
+    Args:
+        same: (value below, value above, the point where they touch) -> whether one piece can carry both.
+    """
+    names = {s for region, _ in cells for s in (*region.substitution, *(n for g in region.positive for n in g.symbols))}
+    if len(names) != 1:
+        return list(cells)
+    (name,) = names
+    spans = []
+    for region, value in cells:
+        low, high = region.bounds(name)
+        closed = name in region.substitution
+        spans.append((Interval(name, low, high, closed, closed), value))
+    spans.sort(key=lambda s: (s[0].low.infinite, s[0].low.const, not s[0].low_in))
+    merged = [spans[0]]
+    for here, value in spans[1:]:
+        before, carried = merged[-1]
+        if before.high == here.low and same(carried, value, here.low):
+            # A point takes over the form of the interval it touches.
+            kept = value if before.low == before.high else carried
+            merged[-1] = (Interval(name, before.low, here.high, before.low_in, here.high_in), kept)
+        else:
+            merged.append((here, value))
+    return list(merged)
+
+
+def _same_label(below: str, above: str, at: Exponent) -> bool:
+    return below == above

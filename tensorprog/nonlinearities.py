@@ -76,9 +76,9 @@ class Facts:
 
     def growth(self, top: Exponent) -> Exponent:
         """The exponent of phi(h) for leading coordinates of size n^top."""
-        if self.bounded and ZERO < top:
+        if self.bounded and top > ZERO:
             return top * 0 if not self.order else -top / 2
-        if self.taylor is not None and not ZERO < top:
+        if self.taylor is not None and not top > ZERO:
             return ZERO  # generic smooth function of Theta(1) coordinates
         return top * self.degree
 
@@ -142,14 +142,16 @@ def change(facts: Facts, h: Scale, d: Scale, what: str) -> Scale:
         return NOTHING
     if h.is_zero:
         return apply(facts, d, what)
-    if facts.polynomial or _polynomial(facts, h) and _polynomial(facts, d):
+    if facts.polynomial or (_polynomial(facts, h) and _polynomial(facts, d)):
         return _taylor_change(facts, h, d, what)
     if d.top < h.top:
         slope, curvature = facts.derivative, facts.derivative.derivative
-        if facts.bounded and ZERO < h.top and ZERO < d.top:
+        if facts.bounded and h.top > ZERO and d.top > ZERO:
             # Saturated coordinates move only where h is within reach of d: a fraction n^(d - h) of them flips.
             flips = (d.top - h.top) / 2 - d.top
-            moved = Scale(Term(flips, slope.parity.span(h.leading()), Reason("saturated", what, flips, h.leading())) for _ in (0,))
+            moved = Scale(
+                Term(flips, slope.parity.span(h.leading()), Reason("saturated", what, flips, h.leading())) for _ in (0,)
+            )
             return moved * d
         return apply(slope, h, f"{what}'") * d + apply(curvature, h, f"{what}''") * d * d
     return apply(facts, h + d, what) + apply(facts, h, what)
@@ -210,7 +212,8 @@ def _functional() -> Any:
 def _erf(x: np.ndarray) -> np.ndarray:
     from scipy.special import erf
 
-    return erf(x)
+    result: np.ndarray = erf(x)
+    return result
 
 
 RELU = Nonlinearity(

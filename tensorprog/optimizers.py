@@ -9,6 +9,7 @@ To add one: write a frozen dataclass with ``direction`` and ``torch`` and list i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -197,11 +198,11 @@ class ShapeFactor(Enum):
         """The factor of an out x into matrix."""
         match self:
             case ShapeFactor.ORIGINAL:
-                return max(1.0, out / into) ** 0.5
+                return math.sqrt(max(1.0, out / into))
             case ShapeFactor.SPECTRAL:
-                return (out / into) ** 0.5
+                return math.sqrt(out / into)
             case ShapeFactor.MATCH_RMS:
-                return 0.2 * max(out, into) ** 0.5
+                return 0.2 * math.sqrt(max(out, into))
             case _:
                 return 1.0
 
@@ -210,8 +211,8 @@ class ShapeFactor(Enum):
 class Muon(_Entry):
     """w <- w - eta * factor * orthogonalised(g): singular values replaced by one.
 
-    A gradient of finite rank becomes a sum of outer products of unit vectors: each factor is normalised to L2 norm one on
-    its axis, coordinates n^{-size/2}.
+    A gradient of finite rank becomes a sum of outer products of unit vectors: each factor is normalised to L2 norm
+    one on its axis, coordinates n^{-size/2}.
 
     Args:
         shape_factor: ``none`` (plain), ``original`` sqrt(max(1, out/in)), ``spectral`` sqrt(out/in),

@@ -90,7 +90,9 @@ class Parametrization:
         lists = {"a": a, "b": b, "c": c}
         for key, values in lists.items():
             if isinstance(values, str) or not isinstance(values, Sequence):
-                raise SettingError(f"from_layers, {key}", values, "needs a list of exponents: input, hidden..., readout")
+                raise SettingError(
+                    f"from_layers, {key}", values, "needs a list of exponents: input, hidden..., readout"
+                )
             if len(values) != len(b) or not values:
                 sizes = ", ".join(f"{k} has {len(v)}" for k, v in lists.items())
                 raise SettingError("from_layers", sizes, "needs lists of one length: input, hidden..., readout")
@@ -159,7 +161,9 @@ class Parametrization:
         for (target, key), value in sorted(self.overrides.items(), key=lambda item: item[0][0] in by_name):
             found = by_role.get(target) or by_name.get(target)
             if found is None:
-                raise UnknownName(f"exponent {target}.{key}: weight or role", target, dict.fromkeys([*by_role, *by_name]))
+                raise UnknownName(
+                    f"exponent {target}.{key}: weight or role", target, dict.fromkeys([*by_role, *by_name])
+                )
             for w in found:
                 result[w] = replace(result[w], **{key: value})
         return result

@@ -234,9 +234,9 @@ class Program:
 
     def read_values(self) -> frozenset[int]:
         """Values that a weight or a contraction over a wide axis reads."""
-        read = set()
+        read: set[int] = set()
         for ins in self.instructions:
-            if isinstance(ins, MatMul) and ins.axes[1].wide or isinstance(ins, Moment) and ins.axis.wide:
+            if (isinstance(ins, MatMul) and ins.axes[1].wide) or (isinstance(ins, Moment) and ins.axis.wide):
                 read.update(ins.args)
         return frozenset(read)
 

@@ -114,7 +114,7 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
     for step in path.steps:
         for i in range(len(program.instructions)):
             scale = step.total(i)
-            if i in seen or not ZERO < scale.top:
+            if i in seen or not scale.top > ZERO:
                 continue
             seen.add(i)
             if i in read:
@@ -140,14 +140,14 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
 
 def _passes_on(program: Program, i: int, step: Step) -> bool:
     """Does the divergence simply continue in a later value (pre-activation -> activation)?"""
-    return any(ZERO < step.total(j).top for j in program.consumers(i))
+    return any(step.total(j).top > ZERO for j in program.consumers(i))
 
 
 def _tolerated(program: Program, name: str, i: int, step: Step, scale: Scale) -> Finding:
     if i == program.output:
         chi = step.chi.top
-        grows = f"the loss derivative is n^({chi})" if ZERO < chi else "the loss derivative stays Theta(1)"
-        also = ", the loss value diverges" if ZERO < chi else ""
+        grows = f"the loss derivative is n^({chi})" if chi > ZERO else "the loss derivative stays Theta(1)"
+        also = ", the loss value diverges" if chi > ZERO else ""
         return Finding("value", "logits", step.t, scale.top, f"{grows} and no update is driven by it{also}", scale)
     return Finding("pre-activation", _site(name), step.t, scale.top, "the nonlinearity saturates and bounds it", scale)
 

@@ -199,15 +199,15 @@ def _row(form: Exponent, names: list[str]) -> list[Fraction]:
 def _farkas(form: Exponent, positive: tuple[Exponent, ...]) -> bool:
     """Is ``form = l_0 + sum l_i g_i`` with ``l >= 0`` solvable?"""
     names = sorted(form.symbols.union(*(g.symbols for g in positive)) if positive else form.symbols)
-    columns = [_row(g, names) + [g.const] for g in positive]
+    columns = [[*_row(g, names), g.const] for g in positive]
     columns.append([Fraction(0)] * len(names) + [Fraction(1)])
-    return _cone_contains(columns, _row(form, names) + [form.const])
+    return _cone_contains(columns, [*_row(form, names), form.const])
 
 
 def _motzkin_empty(positive: tuple[Exponent, ...]) -> bool:
     """{g_i > 0} is empty iff sum l_i g_i = -s with l >= 0 not all zero and s >= 0."""
     names = sorted(frozenset().union(*(g.symbols for g in positive)))
-    columns = [_row(g, names) + [g.const, Fraction(1)] for g in positive]
+    columns = [[*_row(g, names), g.const, Fraction(1)] for g in positive]
     columns.append([Fraction(0)] * len(names) + [Fraction(1), Fraction(0)])
     return _cone_contains(columns, [Fraction(0)] * (len(names) + 1) + [Fraction(1)])
 
@@ -254,7 +254,7 @@ def _solve(columns: list[list[Fraction]], target: list[Fraction]) -> list[Fracti
 class _Point(dict[str, Exponent]):
     """A point; symbols that no constraint mentions are zero."""
 
-    def get(self, key: str, default: object = None) -> Exponent:  # type: ignore[override]
+    def get(self, key: str, default: object = None) -> Exponent:
         return super().get(key, Exponent(0))
 
 
@@ -315,8 +315,8 @@ class Cell(Generic[T]):
 def explore(run: Callable[[Region], T], region: Region) -> list[Cell[T]]:
     """Run a computation on every cell of a region, splitting where a comparison is undecided.
 
-    ``run`` gets the region it starts on (for its substitution) and compares forms on a :class:`Chart`; the parts that the
-    chart sets aside are explored next. The result is a finite partition of the region, because a derivation
+    ``run`` gets the region it starts on (for its substitution) and compares forms on a :class:`Chart`; the parts that
+    the chart sets aside are explored next. The result is a finite partition of the region, because a derivation
     compares finitely many forms.
     """
     cells: list[Cell[T]] = []
@@ -388,7 +388,7 @@ def assumptions(conditions: Iterable[Any]) -> list[Region]:
         for region in regions:
             local = form.substitute(region.substitution)
             if not local.coefficients:
-                if local.const > 0 and kind != "=" or not local.const and kind != ">":
+                if (local.const > 0 and kind != "=") or (not local.const and kind != ">"):
                     cut.append(region)
                 continue
             if kind != "=":

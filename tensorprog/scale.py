@@ -105,7 +105,10 @@ class Scale:
     def explained(self, rule: str, what: str, *, compose: bool = False) -> Scale:
         """The same scale with a reason on top: a name, or (``compose``) a rule in place of its bookkeeping."""
         return Scale(
-            (Term(t.exponent, t.pattern, Reason(rule, what, ZERO, t.reason.sources if compose else (t,))) for t in self.terms),
+            (
+                Term(t.exponent, t.pattern, Reason(rule, what, ZERO, t.reason.sources if compose else (t,)))
+                for t in self.terms
+            ),
             pruned=True,
         )
 

@@ -95,7 +95,9 @@ def setting(
         TensorprogError: for a program that is none, unknown names, exponents that are not exact, steps out of range.
     """
     if not isinstance(program, Program):
-        raise SettingError("program", type(program).__name__, "needs a Program, such as tensorprog.mlp(hidden_layers=2)")
+        raise SettingError(
+            "program", type(program).__name__, "needs a Program, such as tensorprog.mlp(hidden_layers=2)"
+        )
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
         raise SettingError("steps", steps, f"needs an integer from 1 to {MAX_STEPS}")
     r = exponent(lr_exponent, "lr_exponent")

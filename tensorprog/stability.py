@@ -111,9 +111,7 @@ def max_stable_lr(
 
     Ref: Haas et al. 2025 (arXiv 2505.22491), Section 3.
     """
-    return stable_rates(
-        setting(program, parametrization, optimizer_=optimizer, loss_=loss, zero_readout=zero_readout)
-    )
+    return stable_rates(setting(program, parametrization, optimizer_=optimizer, loss_=loss, zero_readout=zero_readout))
 
 
 def stable_rates(s: Setting) -> StableRates:
@@ -143,11 +141,11 @@ def _moved(step: Step, program: Program) -> bool:
     """Some update other than the logits' diverges."""
     inner = [site.product for site in program.sites if site.weight.role is not Role.READOUT]
     parts = (part[i] for i in inner for part in (step.effective, step.propagating) if step.t)
-    return _unstable(step, program) or any(ZERO < scale.top for scale in parts)
+    return _unstable(step, program) or any(scale.top > ZERO for scale in parts)
 
 
 def _unbounded(step: Step, program: Program) -> bool:
-    return _moved(step, program) or ZERO < step.total(program.output).top
+    return _moved(step, program) or step.total(program.output).top > ZERO
 
 
 def _supremum(base: Setting, violated: Violation, below: Exponent) -> Supremum:

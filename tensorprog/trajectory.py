@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tensorprog.backward import Backward, backward
 from tensorprog.calculus import Calculus, Piece
@@ -231,7 +232,7 @@ def _same_sizes(done: list[Step]) -> bool:
 
 def diverged(step: Step, program: Program) -> bool:
     """Some value that a later layer reads diverges: the regime is known, later steps only confirm it."""
-    return any(ZERO < step.total(i).top for i in program.read_values())
+    return any(step.total(i).top > ZERO for i in program.read_values())
 
 
 def _growing(done: list[Step], output: int) -> bool:
@@ -241,9 +242,9 @@ def _growing(done: list[Step], output: int) -> bool:
     recent = done[-GROWTH_STEPS - 1 :]
     tops = [s.total(output).top for s in recent]
     chis = [s.chi.top for s in recent]
-    rises = [b - a for a, b in zip(tops, tops[1:], strict=False)]
+    rises = [b - a for a, b in pairwise(tops)]
     return (
-        all(ZERO < r for r in rises)
-        and all(not b < a for a, b in zip(rises, rises[1:], strict=False))
-        and all(a < b for a, b in zip(chis, chis[1:], strict=False))
+        all(r > ZERO for r in rises)
+        and all(not b < a for a, b in pairwise(rises))
+        and all(a < b for a, b in pairwise(chis))
     )

@@ -8,6 +8,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tensorprog.errors import SettingError
 from validation.cases import QUICK, Case, Prediction, case, parts, predictions
 from validation.fit import Fit, fit
@@ -135,6 +137,9 @@ def validate(
         SettingError, UnknownName: for widths, seeds or steps that make no sense, and unknown cases.
     """
     chosen = [case(c) for c in cases]
+    if not chosen or len({c.name for c in chosen}) != len(chosen):
+        raise SettingError("validate, cases", [c.name for c in chosen], "needs at least one case, each name once")
+    _usable(device)
     grid = _whole("widths", QUICK_WIDTHS if widths is None else widths, least=2)
     measured = _whole("steps", QUICK_STEPS if steps is None else steps, least=1)
     replicates = _whole("seeds", [QUICK_SEEDS if seeds is None else seeds], least=1)[0]
@@ -202,6 +207,14 @@ def _whole(what: str, values: Sequence[int], *, least: int) -> tuple[int, ...]:
     if not values or len(set(values)) != len(values):
         raise SettingError(f"validate, {what}", list(values), "needs at least one value, each once")
     return tuple(sorted(values))
+
+
+def _usable(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0]
+        raise SettingError("validate, device", device, f"torch cannot use it here: {why}") from None
 
 
 def _number(value: float | None) -> float | None:

@@ -18,11 +18,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from math import gcd, isfinite, lcm
+from math import gcd, lcm
 
 from tensorprog.exponent import Exponent
 from tensorprog.setting import Setting
-from validation.fit import Fit
+from validation.fit import ErrorSource, Fit
 
 __all__ = ["ALLOWANCE", "MIN_WIDTHS", "Judgement", "Part", "Verdict", "judge", "judge_sum", "rival_gap"]
 
@@ -89,14 +89,16 @@ def _judge_slope(fit: Fit, p: float, gap: float) -> Judgement:
         return Judgement(Verdict.DISAGREES, f"off by {fit.slope - p:+.2f}, more than its error and {allowance:g}")
     if p - gap < low and high < p + gap:
         return Judgement(Verdict.AGREES, f"within {abs(fit.slope - p):.2f}, rivals {gap:g} away are excluded")
-    half = (fit.high - fit.low) / 2
+    return Judgement(Verdict.INCONCLUSIVE, f"a rival {gap:g} away is not excluded: {_need(fit, p, gap, allowance)}")
+
+
+def _need(fit: Fit, p: float, gap: float, allowance: float) -> str:
+    """What would bring the interval between the rivals: seeds where they scatter, widths where the curve is bent."""
     room = gap - allowance - abs(fit.slope - p)
-    if isfinite(half) and room > 0:
-        factor = (half / room) ** 2
-        need = f"about {factor:.1f} times the seeds would decide" if factor > 1 else "larger widths would decide"
-    else:
-        need = "larger widths and more seeds would decide"
-    return Judgement(Verdict.INCONCLUSIVE, f"a rival {gap:g} away is not excluded: {need}")
+    if fit.source is ErrorSource.SEEDS and room > 0:
+        factor = ((fit.high - fit.low) / 2 / room) ** 2
+        return f"about {factor:.1f} times the seeds would decide"
+    return "more and larger widths would decide"
 
 
 @dataclass(frozen=True)
