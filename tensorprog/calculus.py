@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from tensorprog import nonlinearities
 from tensorprog.exponent import ZERO, Exponent, largest
-from tensorprog.pattern import LEVELS, Pattern, odd_span
-from tensorprog.program import Add, Apply, Instruction, MatMul, Moment, Multiply, Scaled, Weight
+from tensorprog.pattern import LEVELS, Pattern, odd_span, reaching
+from tensorprog.program import Add, Apply, Builder, Data, Instruction, MatMul, Moment, Multiply, Scaled, Weight
 from tensorprog.scale import NOTHING, Reason, Scale, Term, moment
 
-__all__ = ["Calculus", "Field", "Piece"]
+__all__ = ["Calculus", "Field", "Piece", "sizes"]
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Calculus:
 
         Both axes wide: per term of x a *fresh field*, one central-limit sum over the input axis, with W's own bit
         and the mixed pattern of x; and for every field W^T y already in the program the *back-reaction*, y with the
-        coefficient that makes <W x, y> = <x, W^T y>. The coefficient takes the law-of-large-numbers part
-        of x against the *fresh* part of W^T y (Stein's lemma): what is not fresh there is already in <Wx, y>.
+        coefficient that makes <W x, y> = <x, W^T y>. The coefficient takes the law-of-large-numbers part of x against
+        the *fresh* part of W^T y (Stein's lemma): what is not fresh there is already in <W x, y>.
 
         One axis wide: a finite family of vector-like sources.
         """
@@ -128,12 +128,31 @@ class Calculus:
         known.setdefault(x.key, Field(x, fresh))
         result = fresh
         for field in self.fields.get((weight, not transposed), {}).values():
-            overlap = moment(x, field.fresh, into.size, f"<., {name}^T y>", only_mean=True)
-            if not overlap.is_zero:
-                y = field.argument
-                coefficient = overlap.shift(-out.size - y.top * 2, "projection", f"/ |y|^2 over {out.name}")
-                result = result + (coefficient * y).explained("back-reaction", name, compose=True)
+            result = result + self._back_reaction(weight, x, transposed, field, name)
         return result.resolved(self.resolution)
+
+    def _back_reaction(self, weight: Weight, x: Scale, transposed: bool, field: Field, name: str) -> Scale:
+        """The part of W_0 x along the y of one transposed field W^T y, character by character.
+
+        Fields of different characters of y are independent, so a character k of y comes back only through terms of x
+        that depend on the field of k; its size is the field's coefficient times y, and no more than what such
+        a term of x can carry.
+        """
+        into, out = (weight.out, weight.into) if transposed else (weight.into, weight.out)
+        overlap = moment(x, field.fresh, into.size, f"<., {name}^T y>", only_mean=True)
+        if overlap.is_zero:
+            return NOTHING
+        y, bit = field.argument, self._bit[weight, not transposed]
+        coefficient = overlap.shift(-out.size - y.top * 2, "projection", f"/ |y|^2 over {out.name}").leading()[0]
+        most = self.initial[weight] + into.size - out.size / 2
+        terms = []
+        for t in y:
+            for s in x:
+                pattern = reaching(t.pattern, s.pattern, bit, self.bits, self.levels)
+                if pattern is not None:
+                    e = min(coefficient.exponent + t.exponent, s.exponent + most)
+                    terms.append(Term(e, pattern, Reason("back-reaction", name, ZERO, (coefficient, t))))
+        return Scale(terms)
 
     def update_product(self, weight: Weight, x: Scale, transposed: bool = False) -> Scale:
         """(W_t - W_0) x or its transpose: never materialised, each piece is coefficient * out * <into, x>."""
@@ -194,6 +213,27 @@ class Calculus:
             case Scaled():
                 return self.value(ins, delta)
         raise TypeError(ins)
+
+
+def sizes(builder: Builder, *, levels: int = LEVELS) -> list[Scale]:
+    """The scale of every value of a program under construction, at initialisation.
+
+    Vector-like weights have entries Theta(1), wide-to-wide ones n^{-in/2}, readouts n^{-in/2}: every product of
+    a fresh weight with Theta(1) coordinates has Theta(1) coordinates.
+
+    Args:
+        builder: its instructions so far.
+        levels: mixing levels kept apart.
+    """
+    weights = builder.weights
+    calculus = Calculus(weights, {w: -w.into.size / 2 for w in weights}, levels=levels)
+    values: list[Scale] = []
+    for ins in builder.instructions:
+        if isinstance(ins, Data):
+            values.append(Scale.source(ZERO, rule="data", what=ins.name))
+        else:
+            values.append(calculus.value(ins, [values[a] for a in ins.args]))
+    return values
 
 
 def _sum(parts: Sequence[Scale]) -> Scale:

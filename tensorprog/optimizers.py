@@ -24,7 +24,7 @@ from tensorprog.scale import Scale
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["OPTIMIZERS", "SGD", "Adam", "Gradient", "Muon", "Optimizer", "ShapeFactor", "SignSGD", "optimizer"]
+__all__ = ["OPTIMIZERS", "SGD", "Adam", "Entry", "Gradient", "Muon", "Optimizer", "ShapeFactor", "SignSGD", "optimizer"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class Optimizer(Protocol):
         """The options that differ from their defaults, for settings and labels."""
 
 
-class _Entry:
+class Entry:
+    """What entries share: options are their dataclass fields."""
+
     name: ClassVar[str]
 
     def options(self) -> dict[str, str]:
@@ -84,7 +86,7 @@ def normalised(x: Scale, by: Exponent, what: str) -> Scale:
 
 
 @dataclass(frozen=True)
-class SGD(_Entry):
+class SGD(Entry):
     """w <- w - eta g, with or without momentum: the update is the gradient, factors as they are.
 
     Args:
@@ -111,7 +113,7 @@ class SGD(_Entry):
 
 
 @dataclass(frozen=True)
-class SignSGD(_Entry):
+class SignSGD(Entry):
     """w <- w - eta sign(g): both factors through the odd function sign, entries Theta(1).
 
     Ref: Bernstein et al. 2018 (arXiv 1802.04434).
@@ -130,7 +132,7 @@ class SignSGD(_Entry):
 
 
 @dataclass(frozen=True)
-class Adam(_Entry):
+class Adam(Entry):
     """w <- w - eta m / (sqrt(v) + eps): sign-like, with the memory of the largest past gradient.
 
     With g the exponent of the current gradient entries, G the largest so far and eps = n^epsilon_exponent, the update
@@ -208,7 +210,7 @@ class ShapeFactor(Enum):
 
 
 @dataclass(frozen=True)
-class Muon(_Entry):
+class Muon(Entry):
     """w <- w - eta * factor * orthogonalised(g): singular values replaced by one.
 
     A gradient of finite rank becomes a sum of outer products of unit vectors: each factor is normalised to L2 norm

@@ -28,7 +28,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["LEVELS", "TRIVIAL", "Pattern", "even_span", "generic_span", "odd_span"]
+__all__ = ["LEVELS", "TRIVIAL", "Pattern", "affine", "even_span", "generic_span", "odd_span", "reaching"]
 
 LEVELS = 3
 """Mixing levels kept apart by default: local, mixed once, mixed twice or more often. With 2, the calculus calls
@@ -155,6 +155,50 @@ def _mixed(p: Pattern, bits: int, levels: int) -> Pattern:
     # Unit vectors stay unit vectors; free | free covers two that are identified at the top level.
     free = ((p.free & low) << bits) | (p.free >> top << top)
     return _canonical(up(p.offset), free, map(up, p.basis))
+
+
+@lru_cache(maxsize=1 << 16)
+def reaching(y: Pattern, x: Pattern, bit: int, bits: int, levels: int) -> Pattern | None:
+    """The characters k of y whose field reaches x: those with ``bit + mixed(k)`` in x; None where there are none.
+
+    Args:
+        y: the pattern of y in a field W^T y.
+        x: the pattern of a vector on the field's axis.
+        bit: W's bit on that axis.
+        bits, levels: as in :meth:`Pattern.mixed`.
+    """
+    top = bits * (levels - 1)
+    low = (1 << top) - 1
+
+    def image(vector: int) -> int:
+        return ((vector & low) << bits) ^ (vector >> top << top)
+
+    def modulo_x(vector: int) -> int:
+        vector &= ~x.free
+        for row in x.basis:
+            if vector >> (row.bit_length() - 1) & 1:
+                vector ^= row
+        return vector
+
+    # Units whose image lies in x's span are unconstrained; the others are few and solved for one by one.
+    loose = y.free & (((x.free >> bits) & low) | (x.free >> top << top))
+    tied = [*Pattern(0, y.free & ~loose).spanning(), *y.basis]
+    target = modulo_x(x.offset ^ bit ^ image(y.offset))
+    solution, kernel = y.offset, []
+    pivots: list[tuple[int, int, int]] = []  # (pivot bit length, reduced image, combination)
+    for vector in tied:
+        residue, combination = modulo_x(image(vector)), vector
+        for pivot, row, made_of in pivots:
+            if residue >> (pivot - 1) & 1:
+                residue, combination = residue ^ row, combination ^ made_of
+        if residue:
+            pivots.append((residue.bit_length(), residue, combination))
+        else:
+            kernel.append(combination)
+    for pivot, row, made_of in pivots:
+        if target >> (pivot - 1) & 1:
+            target, solution = target ^ row, solution ^ made_of
+    return None if target else _canonical(solution, loose, kernel)
 
 
 def generic_span(patterns: Iterable[Pattern]) -> Pattern:

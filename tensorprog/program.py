@@ -209,11 +209,15 @@ class Program:
 
     @property
     def value_names(self) -> tuple[str, ...]:
-        """How explanations call each value: h(site) for a product, x(site) for its activation."""
+        """How explanations call each value: h(site) for a product with its bias, x(site) for its activation."""
         names = [ins.name if isinstance(ins, Data) else f"v{i}" for i, ins in enumerate(self.instructions)]
         for site in reversed(self.sites):
             names[site.activation] = f"x({site.name})"
             names[site.product] = f"h({site.name})"
+            for i in self.consumers(site.product):
+                ins = self.instructions[i]
+                if site.weight.role is not Role.VECTOR and isinstance(ins, Add) and self._adds_bias(ins):
+                    names[i], names[site.product] = f"h({site.name})", f"Wx({site.name})"
         names[self.output] = "logits"
         return tuple(names)
 
@@ -267,6 +271,16 @@ class Builder:
         self._axes: list[Axis | None] = []
         self._weights: dict[str, Weight] = {}
         self._ones: Value | None = None
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        """What was emitted so far."""
+        return tuple(self._instructions)
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """The weights declared so far."""
+        return tuple(self._weights.values())
 
     # -- declarations
 
