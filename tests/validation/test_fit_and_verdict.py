@@ -46,11 +46,16 @@ def law(
 
 def test_exact_power_law() -> None:
     f = fit(law(-1.5))
-    assert f.slope == pytest.approx(-1.5) and f.prefactor == pytest.approx(2)
-    assert f.low == pytest.approx(-1.5) and f.high == pytest.approx(-1.5)
-    assert f.local == pytest.approx([-1.5] * 4) and f.drift == pytest.approx(0, abs=1e-12)
+    assert f.slope == pytest.approx(-1.5)
+    assert f.prefactor == pytest.approx(2)
+    assert f.low == pytest.approx(-1.5)
+    assert f.high == pytest.approx(-1.5)
+    assert f.local == pytest.approx([-1.5] * 4)
+    assert f.drift == pytest.approx(0, abs=1e-12)
     assert f.at(4096) == pytest.approx(2 * 4096**-1.5)
-    assert f.widths == WIDTHS and f.seeds == (0, 1, 2, 3) and f.means[0] == pytest.approx(2 * 64**-1.5)
+    assert f.widths == WIDTHS
+    assert f.seeds == (0, 1, 2, 3)
+    assert f.means[0] == pytest.approx(2 * 64**-1.5)
 
 
 def test_slope_and_seed_error_by_hand() -> None:
@@ -62,17 +67,22 @@ def test_slope_and_seed_error_by_hand() -> None:
         4: {0: e(math.log(2)), 1: e(math.log(2))},
     }
     f = fit(sizes)
-    assert f.slope == pytest.approx(0.5) and f.source is ErrorSource.SEEDS
-    # Residuals +-0.1, -+0.1, 0 (no width or seed effect): sum of squares 0.04 with (3 - 1)(2 - 1) = 2 degrees of freedom;
+    assert f.slope == pytest.approx(0.5)
+    assert f.source is ErrorSource.SEEDS
+    # Residuals +-0.1, -+0.1, 0 (no width or seed effect): sum of squares 0.04, (3 - 1)(2 - 1) = 2 degrees of freedom,
     # t(0.975, 2) = 4.302653, sum of squared log widths 2 log(2)^2.
     half = 4.302653 * math.sqrt(0.04 / 2 / (2 * 2 * math.log(2) ** 2))
-    assert f.high - f.slope == pytest.approx(half, rel=1e-6) and f.slope - f.low == pytest.approx(half, rel=1e-6)
+    assert f.high - f.slope == pytest.approx(half, rel=1e-6)
+    assert f.slope - f.low == pytest.approx(half, rel=1e-6)
 
 
 def test_lack_of_fit_widens_the_interval_of_a_bent_curve() -> None:
     f = fit(law(0.5, correction=-5.0))
-    assert f.source is ErrorSource.LACK_OF_FIT and f.high - f.low > 0.2
-    assert f.local[0] > f.local[-1] > 0.5 and f.drift is not None and f.drift < -0.05
+    assert f.source is ErrorSource.LACK_OF_FIT
+    assert f.high - f.low > 0.2
+    assert f.local[0] > f.local[-1] > 0.5
+    assert f.drift is not None
+    assert f.drift < -0.05
 
 
 def test_common_seed_effects_do_not_widen_the_interval() -> None:
@@ -94,8 +104,12 @@ def test_what_cannot_be_fitted_is_left_out_and_named() -> None:
     sizes[64][0], sizes[128][1], sizes[256][2] = math.nan, math.inf, 0.0
     sizes[512] = dict.fromkeys(sizes[512], 0.0)
     f = fit(sizes)
-    assert f.excluded == (64, 128, 256) and f.zeros == (512,) and f.widths == (1024,)
-    assert math.isnan(f.slope) and f.source is ErrorSource.NONE and not f.all_zero
+    assert f.excluded == (64, 128, 256)
+    assert f.zeros == (512,)
+    assert f.widths == (1024,)
+    assert math.isnan(f.slope)
+    assert f.source is ErrorSource.NONE
+    assert not f.all_zero
 
 
 def test_seeds_missing_somewhere_are_left_out_everywhere() -> None:
@@ -107,7 +121,8 @@ def test_seeds_missing_somewhere_are_left_out_everywhere() -> None:
 def test_too_little_data_has_no_interval() -> None:
     for sizes in ({}, law(1, widths=(64,)), law(1, widths=(64, 128))):
         f = fit(sizes)
-        assert f.source is ErrorSource.NONE and not math.isfinite(f.high - f.low)
+        assert f.source is ErrorSource.NONE
+        assert not math.isfinite(f.high - f.low)
     assert fit(law(1, widths=(64, 128))).slope == pytest.approx(1)
 
 
@@ -133,10 +148,12 @@ def test_wrong_predictions_disagree() -> None:
 def test_undecidable_data_are_inconclusive() -> None:
     noisy = {n: {s: n**0.5 * 3 ** (-1) ** (i + s) for s in (0, 1)} for i, n in enumerate(WIDTHS)}
     judged = judge(fit(noisy), exponent("1/2"))
-    assert judged.verdict is Verdict.INCONCLUSIVE and "times the seeds would decide" in judged.reason
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "times the seeds would decide" in judged.reason
     bent = {n: dict.fromkeys(range(3), n**0.5 * (1 + 0.5 * (-1) ** i)) for i, n in enumerate(WIDTHS)}
     judged = judge(fit(bent), exponent("1/2"))
-    assert judged.verdict is Verdict.INCONCLUSIVE and "more and larger widths would decide" in judged.reason
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "more and larger widths would decide" in judged.reason
     assert verdict(law(0.5, noise=0.2, seeds=2), "1/2", gap="1/4") is Verdict.INCONCLUSIVE
 
 
@@ -165,17 +182,20 @@ def test_divergence_never_agrees() -> None:
     sizes = law(0)
     sizes[1024][2] = math.nan
     judged = judge(fit(sizes), exponent(0))
-    assert judged.verdict is Verdict.INCONCLUSIVE and "width 1024" in judged.reason
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "width 1024" in judged.reason
 
 
 def test_rates_of_wrong_verdicts_on_realistic_noise() -> None:
     """Noise of 0.15 per network, three seeds: right predictions never disagree, rivals at 1/2 never agree."""
     fits = [fit(law(0.5, noise=0.15, seeds=3, seed=s)) for s in range(300)]
     right = [judge(f, exponent("1/2")).verdict for f in fits]
-    assert right.count(Verdict.DISAGREES) == 0 and right.count(Verdict.AGREES) >= 295
+    assert right.count(Verdict.DISAGREES) == 0
+    assert right.count(Verdict.AGREES) >= 295
     for rival in ("0", "1"):
         wrong = [judge(f, exponent(rival)).verdict for f in fits]
-        assert wrong.count(Verdict.AGREES) == 0 and wrong.count(Verdict.DISAGREES) >= 295
+        assert wrong.count(Verdict.AGREES) == 0
+        assert wrong.count(Verdict.DISAGREES) >= 295
 
 
 def test_rival_gap_follows_the_lattice_of_the_exponents() -> None:
@@ -197,7 +217,7 @@ def test_rival_gap_follows_the_lattice_of_the_exponents() -> None:
 
 def summed(lead: float, rest: float, share: float) -> tuple[Judgement, list[Part], Fit]:
     """A quantity that is the sum of n^lead and share n^rest at the smallest width."""
-    a, b = law(lead), {n: {s: share * 64**lead * 2 * (n / 64) ** rest for s in range(4)} for n in WIDTHS}
+    a, b = law(lead), {n: dict.fromkeys(range(4), share * 64**lead * 2 * (n / 64) ** rest) for n in WIDTHS}
     total = fit({n: {s: a[n][s] + b[n][s] for s in a[n]} for n in WIDTHS})
     named = []
     for name, sizes, e in (("lead", a, lead), ("rest", b, rest)):
@@ -210,7 +230,8 @@ def test_a_sum_bent_by_a_smaller_part_is_inconclusive() -> None:
     own, named, _ = summed(0.5, 0.0, share=2.0)
     assert own.verdict is Verdict.DISAGREES
     judged = judge_sum(own, exponent("1/2"), named)
-    assert judged.verdict is Verdict.INCONCLUSIVE and "its part rest (n^0)" in judged.reason
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    assert "its part rest (n^0)" in judged.reason
     # d = 1/2, allowance 0.1: the bend d r / (1 + r) is 0.1 at r = 1/4, that is at 64 (2 * 4)^2 = 4096.
     assert "from width 4,100 on" in judged.reason
 

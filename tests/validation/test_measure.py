@@ -11,6 +11,7 @@ from tensorprog.architectures import mlp
 from tensorprog.losses import loss
 from tensorprog.optimizers import optimizer
 from tensorprog.parametrizations import Parametrization, parametrization
+from tensorprog.program import MatMul
 from validation.data import Batch
 from validation.measure import OUTPUT, CoordinateCheck, Quantity, rms
 from validation.realize import Network, Realization
@@ -56,7 +57,8 @@ def test_hand_computed(small: tuple[Network, Batch]) -> None:
     assert got[OUTPUT, Q.LOGIT_UPDATE] == pytest.approx(math.sqrt(4 / 4))
     assert got[OUTPUT, Q.LOSS_GRADIENT] == pytest.approx(math.sqrt((4 + 0 + 9 + 1) / 4))
     assert ("input", Q.PROPAGATING) not in got  # its input is data
-    assert ("readout", Q.FEATURE) not in got and ("readout", Q.ACTIVATION) not in got
+    assert ("readout", Q.FEATURE) not in got
+    assert ("readout", Q.ACTIVATION) not in got
     assert all(m.step == 3 for m in check.at(3))
 
 
@@ -81,9 +83,10 @@ def test_changes_of_a_product_are_the_sum_of_both_parts(bias: bool) -> None:
     after = net.values(x)
     for site in program.sites:
         matmul = program.instructions[site.product]
-        source = matmul.args[0]
-        effective = net.product(matmul, net.parameter(site.weight) - old[site.weight], after[source])  # type: ignore[arg-type]
-        propagating = net.product(matmul, old[site.weight], after[source] - before[source])  # type: ignore[arg-type]
+        assert isinstance(matmul, MatMul)
+        (source,) = matmul.args
+        effective = net.product(matmul, net.parameter(site.weight) - old[site.weight], after[source])
+        propagating = net.product(matmul, old[site.weight], after[source] - before[source])
         torch.testing.assert_close(effective + propagating, after[site.product] - before[site.product])
         if not site.trained_input:
             assert not propagating.any()

@@ -23,11 +23,15 @@ def record(i: int, size: float = 1.5) -> Record:
 def test_round_trip_is_exact(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "records.jsonl"
     records = Records(path)
-    assert len(records) == 0 and not path.exists()
+    assert len(records) == 0
+    assert not path.exists()
     odd = record(1, 0.1 + 0.2)
     records.append(odd)
     again = Records(path)
-    assert again[odd.key] == odd and odd.key in again and "other" not in again and again.skipped == 0
+    assert again[odd.key] == odd
+    assert odd.key in again
+    assert "other" not in again
+    assert again.skipped == 0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -54,7 +58,8 @@ def test_resume_survives_a_write_cut_short_anywhere(tmp_path: Path) -> None:
         # Without its line break the last line may be whole or torn; either way nothing is lost or merged.
         resumed.append(record(3))
         again = Records(path)
-        assert record(1).key in again and record(3).key in again
+        assert record(1).key in again
+        assert record(3).key in again
         assert len(again) + again.skipped == 2 + (cut > first)
 
 
@@ -63,7 +68,8 @@ def test_rubbish_is_skipped_and_counted(tmp_path: Path) -> None:
     good = record(1).to_line()
     path.write_bytes(b"\n".join([b"\xff\xfe", b"[]", b"{}", b'"text"', b"7", b'{"key": 1', good.encode(), b"", b""]))
     records = Records(path)
-    assert len(records) == 1 and records.skipped == 6
+    assert len(records) == 1
+    assert records.skipped == 6
 
 
 def test_later_records_win(tmp_path: Path) -> None:
@@ -80,7 +86,8 @@ def test_many_writers_do_not_interleave(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: writers[i % 4].append(record(i)), range(80)))
     again = Records(path)
-    assert len(again) == 80 and again.skipped == 0
+    assert len(again) == 80
+    assert again.skipped == 0
 
 
 def test_every_record_reaches_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

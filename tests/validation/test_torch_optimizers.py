@@ -28,7 +28,8 @@ def test_every_entry_steps_every_group_at_its_own_rate(name: str) -> None:
     stepper.step()
     still, one, three = (w.detach() - start for w in ws)
     assert not still.any()
-    assert ws[0].grad is not None and (one * ws[0].grad).sum() < 0  # downhill
+    assert ws[0].grad is not None
+    assert (one * ws[0].grad).sum() < 0
     torch.testing.assert_close(3 * one, three)
 
 
@@ -37,7 +38,8 @@ def test_every_entry_steps_a_bias_and_skips_what_has_no_gradient(name: str) -> N
     bias, idle = with_gradient(5, 1), parameter(2, 3)
     before = bias.detach().clone(), idle.detach().clone()
     optimizer(name).torch([{"params": bias, "lr": 0.1}, {"params": idle, "lr": 0.1}]).step()
-    assert not torch.equal(bias, before[0]) and torch.equal(idle, before[1])
+    assert not torch.equal(bias, before[0])
+    assert torch.equal(idle, before[1])
 
 
 def test_sign_descent() -> None:
@@ -83,7 +85,8 @@ def test_negligible_epsilon_is_harmless_at_both_ends() -> None:
     w = torch.nn.Parameter(torch.zeros(6))
     w.grad = torch.tensor([0.0, 1e-45, 1e-30, 1e-20, 1e-15, 1.0])
     torch.optim.Adam([w], lr=1.0, eps=NEGLIGIBLE_EPSILON).step()
-    assert torch.isfinite(w).all() and w.abs().max() <= 1 + 1e-6
+    assert torch.isfinite(w).all()
+    assert w.abs().max() <= 1 + 1e-6
     torch.testing.assert_close(w.detach()[-2:], torch.tensor([-1.0, -1.0]), rtol=2e-3, atol=0)
 
 
@@ -116,7 +119,8 @@ def test_orthogonalised_steps_use_the_shape_factor() -> None:
     start, bias_start = w.detach().clone(), bias.detach().clone()
     groups = [{"params": w, "lr": 0.5}, {"params": bias, "lr": 0.1}]
     Orthogonalised(groups, lambda out, into: out / into).step()
-    assert w.grad is not None and bias.grad is not None
+    assert w.grad is not None
+    assert bias.grad is not None
     torch.testing.assert_close(w.detach(), start - 0.5 * 2 * orthogonalised(w.grad))
     torch.testing.assert_close(bias.detach(), bias_start - 0.1 * 5 * bias.grad / bias.grad.norm())
 

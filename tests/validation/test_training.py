@@ -54,7 +54,9 @@ def test_every_loss_trains(loss: str) -> None:
 def test_runs_are_reproducible_bit_for_bit() -> None:
     run = Run(setting(mlp(2), "mup", optimizer_="adam"), Realization(24, base_lr=0.01), DATA, (1, 2))
     first, second = run.execute(), run.execute()
-    assert first.measurements == second.measurements and first.losses == second.losses and first.key == second.key
+    assert first.measurements == second.measurements
+    assert first.losses == second.losses
+    assert first.key == second.key
     assert {m.step for m in first.measurements} == {0, 1, 2}
     assert len(first.losses) == 2
 
@@ -64,7 +66,8 @@ def test_divergence_is_data() -> None:
     record = run.execute()
     last = {m.quantity: m.size for m in record.measurements if m.step == 6 and m.site == "output"}
     assert not math.isfinite(last[Quantity.LOGITS])
-    assert len(record.losses) == 6 and not math.isfinite(record.losses[-1])
+    assert len(record.losses) == 6
+    assert not math.isfinite(record.losses[-1])
 
 
 def test_key_depends_on_everything_that_decides_the_result() -> None:
@@ -96,10 +99,13 @@ def test_key_depends_on_everything_that_decides_the_result() -> None:
 
 def test_batches_are_fresh_deterministic_and_apart_from_the_probe() -> None:
     first, again, later, other = (DATA.batch_at(*at) for at in [(0, 0), (0, 0), (0, 1), (1, 0)])
-    assert torch.equal(first.x, again.x) and torch.equal(first.y, again.y)
-    assert not torch.equal(first.x, later.x) and not torch.equal(first.x, other.x)
+    assert torch.equal(first.x, again.x)
+    assert torch.equal(first.y, again.y)
+    assert not torch.equal(first.x, later.x)
+    assert not torch.equal(first.x, other.x)
     probe = DATA.probe_batch()
-    assert probe.x.shape == (32, 64) and torch.equal(probe.x, DATA.probe_batch().x)
+    assert probe.x.shape == (32, 64)
+    assert torch.equal(probe.x, DATA.probe_batch().x)
     assert not (first.x[:, None] == probe.x[None]).all(-1).any()
 
 
@@ -107,6 +113,7 @@ def test_images_have_norm_one_and_labels_carry_irreducible_noise() -> None:
     everything = Digits(noise=0.0, batch=4000, probe=1).batch_at(0, 0)
     assert everything.x.square().sum(1).mean() == pytest.approx(1, rel=0.02)
     noisy, again = (Digits(noise=0.5, batch=4000, probe=1).batch_at(0, t) for t in (0, 0))
-    assert torch.equal(noisy.y, again.y) and torch.equal(noisy.x, everything.x)
+    assert torch.equal(noisy.y, again.y)
+    assert torch.equal(noisy.x, everything.x)
     changed = (noisy.y != everything.y).double().mean()
     assert changed == pytest.approx(0.5 * 0.9, abs=0.03)  # a tenth of the uniform labels is right by chance

@@ -21,12 +21,15 @@ from validation.schedule import execute
 from validation.train import Run
 from validation.verdict import Verdict, judge
 
-SMALL = {"widths": (64, 128, 256), "seeds": 2, "steps": (1, 2), "progress": False}
+
+def quickly(out: Path, name: str, workers: int = 1) -> Validation:
+    """One case at three small widths, two seeds, two steps."""
+    return validate(out, cases=[name], widths=(64, 128, 256), seeds=2, steps=(1, 2), workers=workers, progress=False)
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Validation:
-    return validate(tmp_path_factory.mktemp("validation"), cases=["sp-adam-ce"], workers=1, **SMALL)  # type: ignore[arg-type]
+    return quickly(tmp_path_factory.mktemp("validation"), "sp-adam-ce")
 
 
 def test_json_contract(small: Validation) -> None:
@@ -36,12 +39,15 @@ def test_json_contract(small: Validation) -> None:
     assert sum(data["summary"].values()) == len(data["predictions"]) == 3 + 12 + 12
     for p in data["predictions"]:
         assert {"case", "site", "quantity", "step", "predicted", "slope", "ci", "verdict"} <= set(p)
-        assert p["case"] == "sp-adam-ce" and p["ci"][0] <= p["slope"] <= p["ci"][1]
+        assert p["case"] == "sp-adam-ce"
+        assert p["ci"][0] <= p["slope"] <= p["ci"][1]
         exponent(p["predicted"])
     assert Path(data["records"]).is_file()
     found = {(p["site"], p["quantity"], p["step"]): p["predicted"] for p in data["predictions"]}
-    assert found["readout", "propagating", 1] == "1/2" and found["readout", "effective", 2] == "0"
-    assert found["output", "logits", 0] == "0" and found["output", "loss_gradient", 2] == "0"
+    assert found["readout", "propagating", 1] == "1/2"
+    assert found["readout", "effective", 2] == "0"
+    assert found["output", "logits", 0] == "0"
+    assert found["output", "loss_gradient", 2] == "0"
 
 
 def test_files_and_tables(small: Validation) -> None:
@@ -52,7 +58,10 @@ def test_files_and_tables(small: Validation) -> None:
     assert len(frame) == 27 * 3 * 2
     assert list(frame.columns[:7]) == ["case", "site", "quantity", "step", "width", "seed", "size"]
     shown = str(small)
-    assert "sp-adam-ce" in shown and "propagating" in shown and "predictions: " in shown and "nan" not in shown
+    assert "sp-adam-ce" in shown
+    assert "propagating" in shown
+    assert "predictions: " in shown
+    assert "nan" not in shown
 
 
 def test_planted_wrong_rules_are_caught(small: Validation) -> None:
@@ -70,17 +79,19 @@ def test_resume_trains_only_what_is_missing(small: Validation, tmp_path: Path) -
     records = tmp_path / "records.jsonl"
     content = small.records.read_bytes()
     records.write_bytes(content[: len(content) * 2 // 3])  # killed in the middle of a line
-    again = validate(tmp_path, cases=["sp-adam-ce"], workers=1, **SMALL)  # type: ignore[arg-type]
-    assert 0 < again.trained < 6 and again.trained + again.resumed == 6
+    again = quickly(tmp_path, "sp-adam-ce")
+    assert 0 < again.trained < 6
+    assert again.trained + again.resumed == 6
     assert [f.to_dict() for f in again.findings] == [f.to_dict() for f in small.findings]
-    third = validate(tmp_path, cases=["sp-adam-ce"], workers=1, **SMALL)  # type: ignore[arg-type]
-    assert third.trained == 0 and third.resumed == 6
+    third = quickly(tmp_path, "sp-adam-ce")
+    assert third.trained == 0
+    assert third.resumed == 6
 
 
 def test_processes_give_the_same_numbers_and_threads_are_restored(small: Validation, tmp_path: Path) -> None:
     torch.randn(600, 600) @ torch.randn(600, 600)  # the parent's thread pool exists before workers are forked
     before = torch.get_num_threads()
-    parallel = validate(tmp_path, cases=["sp-adam-ce"], workers=2, **SMALL)  # type: ignore[arg-type]
+    parallel = quickly(tmp_path, "sp-adam-ce", workers=2)
     assert [f.sizes for f in parallel.findings] == [f.sizes for f in small.findings]
     assert torch.get_num_threads() == before
 
@@ -97,17 +108,19 @@ def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Run, "execute", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
-        validate(tmp_path, cases=["mup-adam-ce"], workers=1, **SMALL)  # type: ignore[arg-type]
+        quickly(tmp_path, "mup-adam-ce")
     monkeypatch.setattr(Run, "execute", whole)
-    assert validate(tmp_path, cases=["mup-adam-ce"], workers=1, **SMALL).resumed == 2  # type: ignore[arg-type]
+    assert quickly(tmp_path, "mup-adam-ce").resumed == 2
 
 
 def test_divergence_is_reported_not_raised(tmp_path: Path) -> None:
     wild = replace(CASES["sp-sgd-mse"], base_lr=1e12)
     result = validate(tmp_path, cases=[wild], widths=(16, 32, 64), seeds=1, steps=(1, 8), workers=1, progress=False)
     last = [f for f in result.findings if f.prediction.step == 8 and f.prediction.quantity is Quantity.LOGITS]
-    assert [f.verdict for f in last] == [Verdict.INCONCLUSIVE] and last[0].fit.excluded == (16, 32, 64)
-    assert math.isnan(last[0].fit.slope) and "not finite" in str(result)
+    assert [f.verdict for f in last] == [Verdict.INCONCLUSIVE]
+    assert last[0].fit.excluded == (16, 32, 64)
+    assert math.isnan(last[0].fit.slope)
+    assert "not finite" in str(result)
     json.dumps(result.to_dict(), allow_nan=False)
 
 
@@ -120,14 +133,16 @@ def test_exact_zeros_are_predicted_and_measured(tmp_path: Path) -> None:
     )
     found = {(f.prediction.site, f.prediction.quantity.value, f.prediction.step): f for f in result.findings}
     for key in [("output", "logits", 0), ("hidden.1", "effective", 1), ("readout", "propagating", 1)]:
-        assert str(found[key].prediction.exponent) == "-oo" and found[key].verdict is Verdict.AGREES
+        assert str(found[key].prediction.exponent) == "-oo"
+        assert found[key].verdict is Verdict.AGREES
     assert found["readout", "effective", 1].verdict is Verdict.AGREES
     assert "exactly 0" in str(result)
 
 
 def test_one_width_gives_no_verdict(tmp_path: Path) -> None:
     result = validate(tmp_path, cases=["sp-sgd-ce"], widths=(32,), seeds=2, steps=(1,), workers=1, progress=False)
-    assert {f.verdict for f in result.findings} == {Verdict.INCONCLUSIVE} and result.ok
+    assert {f.verdict for f in result.findings} == {Verdict.INCONCLUSIVE}
+    assert result.ok
     json.dumps(result.to_dict(), allow_nan=False)
 
 
