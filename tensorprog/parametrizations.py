@@ -15,7 +15,7 @@ from types import MappingProxyType
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
 from tensorprog.optimizers import Gradient, Optimizer
-from tensorprog.program import Program, Role, Weight
+from tensorprog.program import ONE, Program, Role, Weight
 from tensorprog.scale import Scale
 
 __all__ = ["ABC", "PARAMETRIZATIONS", "Parametrization", "parametrization"]
@@ -141,14 +141,16 @@ class Parametrization:
 
     def _shape(self, weight: Weight, program: Program) -> ABC:
         if self.layers is not None:
-            matrices = [w for w in program.weights if w.role is not Role.VECTOR]
+            matrices = [w for w in program.weights if w.into is not ONE]
             if len(self.layers) != len(matrices):
                 raise SettingError(
                     f"parametrization {self.name}",
                     f"{len(self.layers)} layers",
                     f"the program {program.label} has {len(matrices)}: {', '.join(w.name for w in matrices)}",
                 )
-            return self.layers[0 if weight.role is Role.VECTOR else matrices.index(weight)]
+            if weight.into is ONE:  # a bias shares the input layer's axes, or is finite and has no exponents
+                return self.layers[0] if weight.out.wide else ABC()
+            return self.layers[matrices.index(weight)]
         rates = {} if callable(self.c) else self.c
         return ABC(*(_by_role(table, weight.role) for table in (self.a, self.b, rates)))
 
