@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from tensorprog.errors import RegionError, Undecided
 from tensorprog.exponent import INFINITE, ZERO, Exponent, current_region, exponent
+from tensorprog.simplex import combine
 
 __all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "descend", "explore"]
 
@@ -116,7 +117,7 @@ class Region:
         columns.append([g.const for g in self.positive] + [Fraction(1)])
         rows = len(self.positive) + 1
         columns += [[Fraction(-int(i == j)) for i in range(rows)] for j in range(rows)]
-        solution = _solve(columns, [Fraction(1)] * rows)
+        solution = combine(columns, [Fraction(1)] * rows)
         if solution is None:
             raise RegionError(f"the region {self} is empty")
         t = solution[2 * len(names)]
@@ -201,7 +202,7 @@ def _farkas(form: Exponent, positive: tuple[Exponent, ...]) -> bool:
     names = sorted(form.symbols.union(*(g.symbols for g in positive)) if positive else form.symbols)
     columns = [[*_row(g, names), g.const] for g in positive]
     columns.append([Fraction(0)] * len(names) + [Fraction(1)])
-    return _cone_contains(columns, [*_row(form, names), form.const])
+    return combine(columns, [*_row(form, names), form.const]) is not None
 
 
 def _motzkin_empty(positive: tuple[Exponent, ...]) -> bool:
@@ -209,46 +210,7 @@ def _motzkin_empty(positive: tuple[Exponent, ...]) -> bool:
     names = sorted(frozenset().union(*(g.symbols for g in positive)))
     columns = [[*_row(g, names), g.const, Fraction(1)] for g in positive]
     columns.append([Fraction(0)] * len(names) + [Fraction(1), Fraction(0)])
-    return _cone_contains(columns, [Fraction(0)] * (len(names) + 1) + [Fraction(1)])
-
-
-def _cone_contains(columns: list[list[Fraction]], target: list[Fraction]) -> bool:
-    """Is the target a non-negative combination of the columns?"""
-    return _solve(columns, target) is not None
-
-
-def _solve(columns: list[list[Fraction]], target: list[Fraction]) -> list[Fraction] | None:
-    """Non-negative coefficients that combine the columns to the target, or None.
-
-    Phase 1 of the simplex method with Bland's rule (which cannot cycle), in exact arithmetic.
-    """
-    rows, n = len(target), len(columns)
-    table = []
-    for i in range(rows):
-        sign = -1 if target[i] < 0 else 1
-        row = [sign * c[i] for c in columns] + [Fraction(int(i == j)) for j in range(rows)]
-        table.append([*row, sign * target[i]])
-    basis = [n + i for i in range(rows)]
-    cost = [-sum((row[j] for row in table), Fraction(0)) for j in range(n)]
-    cost += [Fraction(0)] * rows + [-sum((row[-1] for row in table), Fraction(0))]
-    while cost[-1] < 0:
-        entering = next((j for j in range(n) if cost[j] < 0), None)
-        if entering is None:
-            return None
-        ratios = [(row[-1] / row[entering], basis[i], i) for i, row in enumerate(table) if row[entering] > 0]
-        leaving = min(ratios)[2]
-        pivot = table[leaving][entering]
-        table[leaving] = [v / pivot for v in table[leaving]]
-        for row in (*(r for i, r in enumerate(table) if i != leaving), cost):
-            factor = row[entering]
-            if factor:
-                row[:] = [v - factor * p for v, p in zip(row, table[leaving], strict=True)]
-        basis[leaving] = entering
-    solution = [Fraction(0)] * n
-    for i, j in enumerate(basis):
-        if j < n:
-            solution[j] = table[i][-1]
-    return solution
+    return combine(columns, [Fraction(0)] * (len(names) + 1) + [Fraction(1)]) is not None
 
 
 class _Point(dict[str, Exponent]):
