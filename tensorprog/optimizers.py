@@ -60,8 +60,8 @@ class Optimizer(Protocol):
     def direction(self, history: Sequence[Gradient], weight: Weight) -> Iterable[Direction]:
         """The step direction of one weight after the gradients ``history`` (the last one is current)."""
 
-    def torch(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """The optimizer itself; ``groups`` carry ``params`` and ``lr``."""
+    def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
+        """The optimizer itself; ``groups`` carry ``params`` and ``lr``, options that scale are set for ``width`` (in units of a base width)."""
 
     def options(self) -> dict[str, str]:
         """The options that differ from their defaults, for settings and labels."""
@@ -106,7 +106,7 @@ class SGD(Entry):
     def direction(self, history: Sequence[Gradient], weight: Weight) -> Iterator[Direction]:
         return ((ZERO, out, into) for out, into in history[-1].live())
 
-    def torch(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
         from torch.optim import SGD as TorchSGD
 
         return TorchSGD(groups, lr=0.0, momentum=self.momentum)
@@ -125,7 +125,7 @@ class SignSGD(Entry):
     def direction(self, history: Sequence[Gradient], weight: Weight) -> Iterator[Direction]:
         return _signed(history[-1], history[-1].top)
 
-    def torch(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
         from tensorprog.torch_optimizers import SignDescent
 
         return SignDescent(groups)
@@ -161,10 +161,13 @@ class Adam(Entry):
             return ((-self.epsilon_exponent, out, into) for out, into in pairs)
         return _signed(history[-1], remembered)
 
-    def torch(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
         from torch.optim import Adam as TorchAdam
 
-        return TorchAdam(groups, lr=0.0, eps=0.0)
+        from tensorprog.torch_optimizers import NEGLIGIBLE_EPSILON
+
+        e = self.epsilon_exponent
+        return TorchAdam(groups, lr=0.0, eps=NEGLIGIBLE_EPSILON if e.infinite else width ** float(e.const))
 
 
 def _signed(gradient: Gradient, denominator: Exponent) -> Iterator[Direction]:
@@ -252,7 +255,7 @@ class Muon(Entry):
                 normalised(into, weight.into.size / 2, "x / |x|"),
             )
 
-    def torch(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
         from tensorprog.torch_optimizers import Orthogonalised
 
         return Orthogonalised(groups, self.factor.number)

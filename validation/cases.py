@@ -1,14 +1,14 @@
 """Cases: the registry of claims that are checked against trained networks.
 
-A case is a setting and the constants that the theory does not see. The quick cases are two-hidden-layer relu networks at
-the edges that Haas et al. 2025 (arXiv 2505.22491) study. Their constants put the asymptotic order within reach of widths a
-CPU can train (design, section 9, on finite-width effects):
+A case is a setting and the constants that the theory does not see. The quick cases are two-hidden-layer relu networks
+at the edges that Haas et al. 2025 (arXiv 2505.22491) study. Exponents do not depend on the constants, but the width
+from which on they show does; these put it within reach of a CPU:
 
-- ``output_scale`` keeps the logits small against one after a few steps while the features move by a good part of their
-  size. With logits of order one the signal in the labels is learned within a few steps, faster in wider networks, so that
-  chi's mean shrinks with the width although its exponent is 0, and the slopes of later steps come out too small.
+- ``output_scale`` keeps the logits well below one for some steps while the features move by a good part of their size.
+  With logits of order one the network soon learns what there is to learn in the labels, a wider one sooner, so chi's
+  mean over a batch changes with the width although its size does not, and slopes of later steps are bent by 0.1 to 0.3.
 - ``base_lr`` moves the hidden activations by about a quarter (SGD) to a half (Adam) of their size per step at the base
-  width: large against what was there, so that updates outweigh initial logits, and not yet chaotic.
+  width: the updates soon outweigh the initial logits, and training is not yet chaotic.
 
 To add one: append a :class:`Case` to ``QUICK``.
 """

@@ -1,8 +1,9 @@
 """Data: scikit-learn's handwritten digits with irreducible label noise, in fresh batches.
 
 The theory's chi = dL/dlogits is Theta(1) because targets are. On a memorised training set chi shrinks, and faster the
-wider the network, which bends every later slope (design, section 9). Two choices keep chi alive: a fixed fraction of the
-labels is drawn uniformly at every batch, so that no network can fit them, and batches are drawn afresh at every step.
+wider the network, which bends every later slope. Two choices keep chi alive: a fixed fraction of
+the labels is drawn uniformly at every batch, so that no network can fit them, and batches are drawn afresh at every
+step.
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class Digits:
     """8 x 8 images of handwritten digits: 64 inputs, 10 classes, 1797 images, part of scikit-learn.
 
     Every pixel is centred, and all are divided by one number such that the mean squared L2 norm of an image is one:
-    pixels keep their relative sizes, and pixels that are always off stay exactly zero. With |x|^2 = 1 instead of 64, the
-    input layer's updates (proportional to <x, x'>) and those of wide layers (to <h, h'> ~ n/2) are of a size at n = 1, not
-    at n = 128: the layers' asymptotic order shows at moderate widths already.
+    pixels keep their relative sizes, and pixels that are always off stay exactly zero. With |x|^2 = 1 instead of 64,
+    the input layer's updates (proportional to <x, x'>) and those of wide layers (to <h, h'> ~ n/2) are of a size near
+    n = 1, not n = 128: the layers' asymptotic order shows at moderate widths already.
 
     Args:
         noise: the fraction of labels that is drawn uniformly from all classes, at every batch again.
@@ -93,7 +94,7 @@ class Digits:
 @lru_cache(maxsize=1)
 def _digits() -> tuple[np.ndarray, np.ndarray]:
     """(images [1797, 64], labels [1797]), in a fixed shuffled order: the file is ordered by writer."""
-    from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+    from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     centred = images - images.mean(axis=0)

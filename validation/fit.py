@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-from scipy.stats import t as student  # type: ignore[import-untyped]
+from scipy.stats import t as student
 
 __all__ = ["ErrorSource", "Fit", "Sizes", "fit"]
 

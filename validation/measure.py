@@ -89,8 +89,7 @@ class CoordinateCheck:
         """All sizes now; ``step`` is only written down. Updates and changes exist from step 1 on."""
         with torch.no_grad():
             values = self.network.values(self.probe.x)
-            found = self._sites(step, values) + self._output(step, values)
-        return found
+            return self._sites(step, values) + self._output(step, values)
 
     def _sites(self, step: int, values: Sequence[Tensor]) -> list[Measurement]:
         found: list[Measurement] = []

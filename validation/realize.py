@@ -9,10 +9,10 @@ checks the symbolic backward pass for free. Exponents fix every size up to a con
     learning rate   base_lr * (n / n0)^-c
     n^p in the code (n / n0)^p
 
-``gain`` is 1 / sqrt(fan_in E phi(z)^2) at n0, z standard normal, where a weight reads a nonlinearity phi (for relu the He
-initialisation sqrt(2 / fan_in)), 1 / sqrt(fan_in) where it reads another value, and 1 where it reads data, which come
-with an L2 norm of about one. So every pre-activation starts with coordinates of size one at the base width, and the
-logits with ``output_scale``.
+``gain`` is 1 / sqrt(fan_in E phi(z)^2) at n0, z standard normal, where a weight reads a nonlinearity phi (for relu
+the He initialisation sqrt(2 / fan_in)), 1 / sqrt(fan_in) where it reads another value, and 1 where it reads data,
+which come with an L2 norm of about one. So every pre-activation starts with coordinates of size one at the base
+width, and the logits with ``output_scale``.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def _table(findings: list[Finding]) -> RenderableType:
     cells: dict[tuple[str, Quantity], dict[int, Finding]] = {}
     for f in findings:
         cells.setdefault((f.prediction.site, f.prediction.quantity), {})[f.prediction.step] = f
-    sites = list(dict.fromkeys(f.prediction.site for f in findings if f.prediction.site != OUTPUT)) + [OUTPUT]
+    sites = [*dict.fromkeys(f.prediction.site for f in findings if f.prediction.site != OUTPUT), OUTPUT]
     previous = None
     for site, quantity in sorted(cells, key=lambda c: (sites.index(c[0]), ORDER.index(c[1]))):
         row: list[RenderableType] = [site if site != previous else "", SHORT.get(quantity, quantity.value)]
@@ -113,8 +113,8 @@ def text(validation: Validation) -> str:
 
 
 def frame(validation: Validation) -> Any:
-    """One row per measured size: case, site, quantity, step, width, seed, size, predicted, slope, low, high, verdict."""
-    import pandas as pd  # type: ignore[import-untyped]
+    """One row per measured size, with the prediction, the slope, its interval and the verdict it belongs to."""
+    import pandas as pd
 
     return pd.DataFrame.from_records(list(_rows(validation.findings)))
 

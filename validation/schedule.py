@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 
@@ -67,16 +70,25 @@ def _execute(index: int) -> Record:
     return _INHERITED[index].execute()
 
 
-def _start_worker() -> None:
+def _start_worker(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the terminal reaches all; the parent answers it
     torch.set_num_threads(1)
     _keep_memory()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Exit when the parent is gone: a killed parent cannot tell its workers, and they would wait for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _keep_memory() -> None:
     """Let the allocator keep freed memory of large tensors instead of returning it after every operation.
 
-    Fetching it again costs a page fault for every 4 KiB: at width 4096 that is half of the run time in two processes on a
-    virtual machine (15 s of system time for the quick cases, 5 s with this). Only glibc has the switch.
+    Fetching it again costs a page fault for every 4 KiB: at width 4096 that is half of the run time in two processes
+    on a virtual machine (15 s of system time for the quick cases, 7 s with this). Only glibc has the switch.
     """
     import ctypes
 
@@ -91,7 +103,9 @@ def _forked(runs: Sequence[Run], workers: int) -> Iterator[tuple[Run, Record]]:
     global _INHERITED
     _INHERITED = runs
     context = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(min(workers, len(runs)), mp_context=context, initializer=_start_worker) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(runs)), mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
+    ) as pool:
         pending: dict[Future[Record], Run] = {pool.submit(_execute, i): r for i, r in enumerate(runs)}
         try:
             for future in as_completed(pending):

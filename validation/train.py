@@ -1,7 +1,7 @@
 """Training: the one loop, and one run of it.
 
-A run is a case at one width with one seed. Its configuration says everything that its measurements depend on, and its key
-is a hash of that; results are looked up by key, never by position.
+A run is a case at one width with one seed. Its configuration says everything that its measurements depend on, and its
+key is a hash of that; results are looked up by key, never by position.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ import torch
 from torch import nn
 
 from tensorprog.losses import Loss
-from tensorprog.optimizers import Optimizer
 from tensorprog.setting import Setting
-from tensorprog.torch_optimizers import NEGLIGIBLE_EPSILON
 from validation.data import Batch, Digits
 from validation.measure import CoordinateCheck, Measurement
 from validation.realize import Network, Realization
@@ -53,15 +51,6 @@ def train(
         losses.append(float(value.detach()))
         observe(t)
     return losses
-
-
-def stepper(entry: Optimizer, network: Network) -> torch.optim.Optimizer:
-    """The torch optimizer of an entry, with the network's parameter groups."""
-    optimizer = entry.torch(network.groups())
-    for group in optimizer.param_groups:
-        if group.get("eps") == 0:
-            group["eps"] = NEGLIGIBLE_EPSILON  # an exactly zero gradient entry must not become 0/0
-    return optimizer
 
 
 @dataclass(frozen=True)
@@ -123,5 +112,6 @@ class Run:
                 found.extend(check.at(step))
 
         batches = (self.data.batch_at(real.seed, t).to(real.device, real.dtype) for t in range(max(self.steps)))
-        losses = train(network, stepper(self.setting.optimizer, network), self.setting.loss, batches, observe)
+        optimizer = self.setting.optimizer.torch(network.groups(), real.width / real.base_width)
+        losses = train(network, optimizer, self.setting.loss, batches, observe)
         return Record(self.key, self.config, tuple(found), tuple(losses), time.perf_counter() - started)

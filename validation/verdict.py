@@ -1,15 +1,16 @@
 """Verdicts: does a measured slope agree with the predicted exponent?
 
 Predicted exponents lie on a lattice (multiples of 1/2, or of 1/4 where the parametrization has such exponents), so a
-prediction p has nearest rivals p - gap and p + gap. With [low, high] the confidence interval of the slope, widened on both
-sides by the allowance for finite width, gap / 5 (0.1 for a gap of 1/2):
+prediction p has nearest rivals p - gap and p + gap. With [low, high] the confidence interval of the slope, widened on
+both sides by the allowance for finite width, gap / 5 (0.1 for a gap of 1/2):
 
     agrees        the widened interval contains p and neither rival
     disagrees     the widened interval does not contain p
     inconclusive  it contains p and a rival too: more seeds or larger widths would decide
 
-The allowance is fixed before measuring: a slope at finite width carries corrections of relative order n^{-1/2}. Exact zero
-(-oo) is judged exactly. There is no verdict from fewer than three widths, and none that agrees where runs diverged.
+The allowance is fixed before measuring: a slope at finite width carries corrections of relative order n^{-1/2}. Exact
+zero (-oo) is judged exactly. There is no verdict from fewer than three widths, and none that agrees where runs
+diverged.
 """
 
 from __future__ import annotations
@@ -116,8 +117,9 @@ def judge_sum(own: Judgement, predicted: Exponent, parts: list[Part], gap: Fract
 
     At finite width the smaller power still bends the slope of the sum: with r the smaller parts over the largest, the
     local slope lies up to d r / (1 + r) below the leading exponent, d the difference of the exponents. Where that
-    bend is larger than the allowance, the sum cannot decide, and its parts, which are judged on their own, must: if all of
-    them agree, the sum is inconclusive, with the width from which on it would not be. If any part disagrees, so does the sum.
+    bend is larger than the allowance, the sum cannot decide, and its parts, which are judged on their own, must: if
+    all of them agree, the sum is inconclusive, with the width from which on it would not be. If any part disagrees,
+    so does the sum.
     """
     live = [p for p in parts if not p.predicted.infinite]
     if own.verdict is not Verdict.DISAGREES or len(live) < 2 or any(p.verdict is not Verdict.AGREES for p in parts):

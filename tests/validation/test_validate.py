@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from tensorprog.exponent import exponent
 from tensorprog.setting import setting
 from validation.cases import CASES, QUICK, Case, predictions
 from validation.measure import OUTPUT, Quantity
+from validation.records import Records
 from validation.run import Validation, validate
 from validation.schedule import execute
 from validation.train import Run
@@ -176,9 +181,30 @@ def test_every_quick_case_predicts_every_site_and_step() -> None:
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:
-    from validation.records import Records
-
     execute([], Records(tmp_path / "r.jsonl"), workers=4)
+
+
+@pytest.mark.slow
+def test_a_killed_validation_leaves_no_worker_behind_and_resumes(tmp_path: Path) -> None:
+    options = ["--cases", "sp-sgd-ce", "--widths", "64", "512", "1024", "--seeds", "20", "--steps", "1", "9"]
+    command = [sys.executable, "-m", "validation", "--out", str(tmp_path), "--workers", "2", *options]
+    records = tmp_path / "records.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        deadline = time.monotonic() + 120
+        while not (records.exists() and records.read_bytes().count(b"\n") >= 3):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        # The workers share this pipe: it ends only when they are gone too.
+        process.communicate(timeout=30)
+    done = len(Records(records))
+    assert 3 <= done < 60
+    result = validate(
+        tmp_path, cases=["sp-sgd-ce"], widths=(64, 512, 1024), seeds=20, steps=(1, 9), workers=2, progress=False
+    )
+    assert result.resumed == done
+    assert result.trained == 60 - done
 
 
 @pytest.mark.slow
