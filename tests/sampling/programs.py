@@ -1,15 +1,15 @@
 """Random small programs, their derived exponents, and their measured slopes.
 
-A program draws vector-like weights with Theta(1) entries and wide matrices with n^(-1/2) entries, and applies products with
-W and W^T, relu, tanh, elementwise products, sums, moments, and multipliers n^-1 ... n^(-1/4). Every value is run in float64
-over several widths and seeds; the log-log slope of its RMS is held against the derived exponent.
+A program draws vector-like weights with Theta(1) entries and wide matrices with n^(-1/2) entries, and applies products
+with W and W^T, relu, tanh, elementwise products, sums, moments, and multipliers n^-1 ... n^(-1/4). Every value is run
+in float64 over several widths and seeds; the log-log slope of its RMS is held against the derived exponent.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def generate(seed: int) -> Builder:
     return b
 
 
-@lru_cache(maxsize=None)
+@cache
 def _matrix(k: int, n: int, seeds: int) -> np.ndarray:
     """[seed, out, in]; shared by all programs, because drawing them is what costs time."""
     return np.random.default_rng([k, n]).standard_normal((seeds, n, n)) / np.sqrt(n)
@@ -76,7 +76,9 @@ def _matrix(k: int, n: int, seeds: int) -> np.ndarray:
 _FUNCTIONS = {"relu": lambda h: np.maximum(h, 0), "tanh": np.tanh, "identity": lambda h: h}
 
 
-def run(builder: Builder, n: int, seed: int, seeds: int = SEEDS, factors: list[float] | None = None) -> list[np.ndarray]:
+def run(
+    builder: Builder, n: int, seed: int, seeds: int = SEEDS, factors: list[float] | None = None
+) -> list[np.ndarray]:
     """RMS of every value per seed: a list of arrays [seed].
 
     Args:
@@ -97,8 +99,8 @@ def run(builder: Builder, n: int, seed: int, seeds: int = SEEDS, factors: list[f
 def calibrate(builder: Builder, n: int, seed: int, seeds: int = SEEDS) -> list[float]:
     """Constants that give every value the size n^derived at one width.
 
-    Exponents do not know prefactors; without this, a small term with a large prefactor (a square of a square) leads over the
-    widths that can be run, and the slope measures the crossing.
+    Exponents do not know prefactors; without this, a small term with a large prefactor (a square of a square) leads
+    over the widths that can be run, and the slope measures the crossing.
     """
     factors: list[float] = []
     for i, scale in enumerate(sizes(builder)):

@@ -36,7 +36,7 @@ def test_many_more_programs(block: int) -> None:
     check(1000 + 100 * block, 1000 + 100 * (block + 1))
 
 
-# -- counterexamples and subtle cases, each found by sampling or by argument, kept by name ------------------------------
+# -- counterexamples and subtle cases, each found by sampling or by argument, kept by name -------------
 
 
 def sources(names: str, matrices: str = "") -> tuple[Builder, list[Value], list]:

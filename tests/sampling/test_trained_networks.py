@@ -1,6 +1,6 @@
 """Random and subtle MLP settings, trained in float64 over widths, against the derived exponents.
 
-Independent of the harness on purpose: plain torch, no shared code with the derivation but the parametrization's numbers.
+Independent of the harness on purpose: plain torch, sharing nothing with the derivation but the losses.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ def test_slopes(name: str) -> None:
     parametrization = tp.Parametrization.from_layers(
         a=[0] * len(s.b), b=[_exact(v) for v in s.b], c=[_exact(v) for v in s.c]
     )
-    d = tp.derive(
-        tp.mlp(len(s.b) - 1, s.activation), parametrization, optimizer=s.optimizer, loss=s.loss, steps=STEPS
-    )
+    d = tp.derive(tp.mlp(len(s.b) - 1, s.activation), parametrization, optimizer=s.optimizer, loss=s.loss, steps=STEPS)
     runs = [[train(s, n, seed) for seed in range(SEEDS)] for n in WIDTHS]
     x = np.log(WIDTHS)
     wrong, judged = [], 0

@@ -14,7 +14,7 @@ from tensorprog.setting import setting
 from validation.data import Digits
 from validation.measure import CoordinateCheck, Quantity
 from validation.realize import Network, Realization
-from validation.train import Run, stepper, train
+from validation.train import Run, train
 
 DATA = Digits(batch=16, probe=32)
 
@@ -30,7 +30,7 @@ def trained(optimizer: str, loss: str, *, measured: bool) -> list[torch.Tensor]:
         if measured:
             check.at(step)
 
-    train(net, stepper(s.optimizer, net), s.loss, batches, observe)
+    train(net, s.optimizer.torch(net.groups()), s.loss, batches, observe)
     return [w.detach().clone() for w in net.weights] + [torch.rand(1)]  # nor does it draw from the global stream
 
 
