@@ -17,10 +17,10 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 from tensorprog.errors import RegionError, Undecided
-from tensorprog.exponent import INFINITE, ZERO, Exponent, current_region, exponent
+from tensorprog.exponent import ZERO, Exponent, current_region, exponent, symbol
 from tensorprog.simplex import combine
 
-__all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "descend", "explore"]
+__all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "explore", "interval", "run_at"]
 
 T = TypeVar("T")
 
@@ -95,17 +95,13 @@ class Region:
         positive = tuple(g.substitute(step) for g in self.positive)
         return Region(_irredundant(positive), substitution)
 
-    def interior(self, far: int = 1) -> dict[str, Exponent]:
-        """A point of the region: the remaining symbols with rational values.
-
-        Args:
-            far: how far beyond a finite end to look where a one-symbol region is unbounded.
-        """
+    def interior(self) -> dict[str, Exponent]:
+        """A point of the region: the remaining symbols with rational values."""
         names = sorted(frozenset().union(*(g.symbols for g in self.positive)))
         if len(names) == 1:
             low, high = self.bounds(names[0])
             if low.infinite or high.infinite:
-                inner = high - Fraction(1, 8) if low.infinite and not high.infinite else max(low, ZERO) + far
+                inner = high - Fraction(1, 8) if low.infinite and not high.infinite else max(low, ZERO) + 1
             else:
                 inner = (low + high) / 2
             return _Point({names[0]: inner})
@@ -227,10 +223,10 @@ class Chart:
     in the part that contains the witness, the other parts are set aside in ``rest``. So no run is ever repeated.
     """
 
-    def __init__(self, region: Region, far: int = 1) -> None:
+    def __init__(self, region: Region, witness: Mapping[str, Exponent] | None = None) -> None:
         self.region = region
         self.rest: list[Region] = []
-        self._witness = region.interior(far)
+        self._witness = region.interior() if witness is None else _Point(witness)
         self._signs: dict[Exponent, int] = {}
 
     def sign(self, form: Exponent) -> int:
@@ -284,55 +280,28 @@ def explore(run: Callable[[Region], T], region: Region) -> list[Cell[T]]:
     cells: list[Cell[T]] = []
     waiting = [region]
     while waiting:
-        chart, result = _run(run, waiting.pop(), 1)
+        chart = Chart(waiting.pop())
+        start = chart.region
+        with assuming(chart):
+            result = run(start)
         waiting += chart.rest
         cells.append(Cell(chart.region, result))
     return cells
 
 
-FAR = 1 << 20
-"""Where the descent looks first: beyond every breakpoint of programs of ordinary size (else it comes back)."""
+def interval(name: str, low: Exponent, high: Exponent) -> Region:
+    """The open interval low < name < high; infinite ends are no constraint."""
+    x = symbol(name)
+    ends = ([] if low.infinite else [x - low]) + ([] if high.infinite else [high - x])
+    return Region(tuple(ends))
 
 
-def descend(
-    run: Callable[[Region], T], name: str, until: Callable[[T], bool], below: Exponent = INFINITE
-) -> Cell[T] | None:
-    """Explore the line of one symbol cell by cell downwards, up to the first cell with ``until(result)``.
-
-    Args:
-        run: as for :func:`explore`.
-        name: the symbol.
-        until: what to look for.
-        below: start here (included), not at +oo.
-
-    Returns:
-        That cell, or None where no cell qualifies down to -oo.
-    """
-    start = Exponent(0, ((name, Fraction(1)),)) - below if not below.infinite else None
-    waiting = [Region()] if start is None else [Region().where(-start), Region().where_zero(start)]
-    while waiting:
-        waiting.sort(key=lambda r: _upper_end(r, name))
-        chart, result = _run(run, waiting.pop(), FAR)
-        if any(_upper_end(r, name) > _upper_end(chart.region, name) for r in chart.rest):
-            # The witness was not in the highest part: that one comes first, this one is found again.
-            waiting += [*chart.rest, chart.region]
-            continue
-        waiting += chart.rest
-        if until(result):
-            return Cell(chart.region, result)
-    return None
-
-
-def _run(run: Callable[[Region], T], region: Region, far: int) -> tuple[Chart, T]:
-    chart = Chart(region, far)
+def run_at(run: Callable[[Region], T], region: Region, witness: Mapping[str, Exponent]) -> Cell[T]:
+    """Run a computation on the cell of a region that contains a point."""
+    chart = Chart(region, witness)
     with assuming(chart):
-        return chart, run(region)
-
-
-def _upper_end(region: Region, name: str) -> tuple[int, Fraction, bool]:
-    """A sort key: the supremum of a symbol; at one supremum the point counts higher than the interval below it."""
-    _, high = region.bounds(name)
-    return high.infinite, high.const, name in region.substitution
+        result = run(region)
+    return Cell(chart.region, result)
 
 
 def assumptions(conditions: Iterable[Any]) -> list[Region]:

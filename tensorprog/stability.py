@@ -1,13 +1,15 @@
 """The largest stable global learning-rate exponent, exact.
 
 The one-parameter family "multiply every learning rate by n^r" is explored symbolically from r = +oo downwards: on each
-cell the regime is constant, so the suprema are cell boundaries. No grid, no bisection.
+cell every exponent is an affine form in r and the regime is constant, so the suprema are cell boundaries. No grid, no
+bisection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
 
 from tensorprog.errors import Unsupported
@@ -16,9 +18,9 @@ from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Program, Role
-from tensorprog.region import Region, descend
+from tensorprog.region import Region, interval, run_at
 from tensorprog.setting import Setting, setting
-from tensorprog.trajectory import PATIENCE, Step, Trajectory, diverged, trajectory
+from tensorprog.trajectory import PATIENCE, Step, trajectory
 
 __all__ = ["StableRates", "Supremum", "max_stable_lr", "stable_rates"]
 
@@ -125,62 +127,132 @@ def stable_rates(s: Setting) -> StableRates:
         )
     base = replace(s, lr_exponent=symbol(LR))
     suprema: list[Supremum] = []
-    for violated in (_unstable, _moved, _unbounded):  # each condition implies the one before
-        suprema.append(_supremum(base, violated, suprema[-1].exponent if suprema else INFINITE))
+    for bounded in (_activations, _updates, _logits):  # each condition implies the one before
+        suprema.append(_supremum(base, bounded, suprema[-1].exponent if suprema else INFINITE))
     return StableRates(s, *suprema)
 
 
-Violation = Callable[[Step, Program], bool]
+Bounded = Callable[[Step, Program], Iterator[Exponent]]
+"""What must not diverge at a step, as exponents."""
 
 
-def _unstable(step: Step, program: Program) -> bool:
-    return diverged(step, program)
+def _activations(step: Step, program: Program) -> Iterator[Exponent]:
+    return (step.total(i).top for i in program.read_values())
 
 
-def _moved(step: Step, program: Program) -> bool:
-    """Some update other than the logits' diverges."""
-    inner = [site.product for site in program.sites if site.weight.role is not Role.READOUT]
-    parts = (part[i] for i in inner for part in (step.effective, step.propagating) if step.t)
-    return _unstable(step, program) or any(scale.top > ZERO for scale in parts)
+def _updates(step: Step, program: Program) -> Iterator[Exponent]:
+    """Activations, and all updates other than the logits'."""
+    yield from _activations(step, program)
+    if step.t:
+        for site in program.sites:
+            if site.weight.role is not Role.READOUT:
+                yield step.effective[site.product].top
+                yield step.propagating[site.product].top
 
 
-def _unbounded(step: Step, program: Program) -> bool:
-    return _moved(step, program) or step.total(program.output).top > ZERO
+def _logits(step: Step, program: Program) -> Iterator[Exponent]:
+    """All of these and the logits."""
+    yield from _updates(step, program)
+    yield step.total(program.output).top
 
 
-def _supremum(base: Setting, violated: Violation, below: Exponent) -> Supremum:
-    """Descend from r = ``below`` to the first cell without a violation; its upper end is the supremum.
+@dataclass(frozen=True)
+class _Probe:
+    """Whether the condition holds on a cell and, where not, the exponents that must fall to zero for it to hold."""
 
-    Descending is cheap: above the supremum a run ends at its first violation, and leading terms alone (lower bounds)
-    usually prove it. Only a cell where they prove nothing is derived in full.
-    """
+    holds: bool
+    excess: tuple[Exponent, ...] = ()
 
-    def run(region: Region, leading_only: bool) -> Trajectory:
-        s = base.at(region.substitution)
-        return trajectory(
+    @property
+    def crossing(self) -> Exponent | None:
+        """The largest r at which the excess, continued as an affine form, would vanish: a good guess, no more."""
+        zeros = [-e.const / slope for e in self.excess for _, slope in e.coefficients if slope > 0]
+        return Exponent(min(zeros)) if zeros else None
+
+
+def _probe(base: Setting, bounded: Bounded, region: Region) -> _Probe:
+    """Derive on a region, with leading terms alone (lower bounds) first: they prove most violations, cheaply."""
+    s = base.at(region.substitution)
+
+    def excess(step: Step) -> tuple[Exponent, ...]:
+        return tuple(e for e in bounded(step, s.program) if e > ZERO)
+
+    for leading_only in (True, False):
+        path = trajectory(
             s.program,
             s.exponents(),
             s.optimizer,
             s.loss,
             steps=1,
             limit=PATIENCE + len(s.program.weights),
-            stop=lambda step: violated(step, s.program),
+            stop=lambda step: bool(excess(step)),
             leading_only=leading_only,
         )
+        if path.stopped:
+            return _Probe(False, excess(path.steps[-1]))
+        if path.growth is not None:
+            return _Probe(False, (path.growth,))
+    return _Probe(path.settled_at is not None)
 
-    def holds(region: Region) -> bool:
-        bound = run(region, leading_only=True)
-        if bound.stopped or bound.growing:
-            return False
-        path = run(region, leading_only=False)
-        return path.settled_at is not None and not path.stopped
 
+FAR = Exponent(1 << 20)
+"""A learning-rate exponent beyond every breakpoint of programs of ordinary size (else the search comes back)."""
+NEAR = Exponent(Fraction(1, 512))
+"""So close to the end of an interval a witness lies: below the spacing of the breakpoints of ordinary programs."""
+
+
+class _Search:
+    """The supremum of the r on which a condition holds, given that it holds below wherever it holds.
+
+    From above, cell by cell. A violating cell says where its excess would vanish; that point is tried next. If it
+    violates too, so does everything above it; if not, and the cell right above it does, it is the supremum. Either way
+    the answer rests on derivations at that point and on the cells beside it, not on the guess.
+    """
+
+    def __init__(self, probe: Callable[[Region], _Probe]) -> None:
+        self.probe = probe
+
+    def point(self, r: Exponent) -> bool:
+        return self.probe(Region().where_zero(symbol(LR) - r)).holds
+
+    def edge(self, low: Exponent, high: Exponent, *, upper: bool) -> tuple[Exponent, Exponent, _Probe]:
+        """The cell of an open interval at its upper or lower end."""
+        while True:
+            if high.infinite:
+                witness = FAR if low.infinite else max(FAR, low + 1)
+            else:
+                step = NEAR if low.infinite else min(NEAR, (high - low) / 8)
+                witness = high - step if upper else low + step
+            cell = run_at(self.probe, interval(LR, low, high), {LR: witness})
+            bottom, top = cell.region.bounds(LR)
+            if (upper and top == high) or (not upper and bottom == low):
+                return bottom, top, cell.result
+            low, high = (top, high) if upper else (low, bottom)
+
+    def run(self, below: Exponent) -> Supremum:
+        high, guided = below, True
+        if not high.infinite and self.point(high):
+            return Supremum(high, True)
+        while True:
+            bottom, _, found = self.edge(ZERO_SIZE, high, upper=True)
+            if found.holds:
+                return Supremum(high, False)
+            if bottom.infinite:
+                return Supremum(ZERO_SIZE, False)
+            guess = found.crossing if guided else None
+            if guess is not None and guess < bottom:
+                if not self.point(guess):
+                    high = guess
+                    continue
+                if not self.edge(guess, bottom, upper=False)[2].holds:
+                    return Supremum(guess, True)
+                guided = False  # the excess is not convex here: walk the cells between
+            high = bottom
+            if self.point(high):
+                return Supremum(high, True)
+
+
+def _supremum(base: Setting, bounded: Bounded, below: Exponent) -> Supremum:
     if below == ZERO_SIZE:
         return Supremum(ZERO_SIZE, False)
-    cell = descend(holds, LR, until=bool, below=below)
-    if cell is None:
-        return Supremum(ZERO_SIZE, False)
-    _, high = cell.region.bounds(LR)
-    if high == INFINITE:
-        return Supremum(INFINITE, False)
-    return Supremum(high, LR in cell.region.substitution)
+    return _Search(lambda region: _probe(base, bounded, region)).run(below)
