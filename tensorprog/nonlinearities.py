@@ -216,6 +216,13 @@ def _erf(x: np.ndarray) -> np.ndarray:
     return result
 
 
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    from scipy.special import expit
+
+    result: np.ndarray = expit(x)
+    return result
+
+
 RELU = Nonlinearity(
     "relu",
     Facts(Parity.NONE, degree=1),
@@ -240,7 +247,7 @@ GELU = Nonlinearity(
 SILU = Nonlinearity(
     "silu",
     Facts(Parity.NONE, degree=1, taylor=(1, 2)),
-    numpy=lambda h: h / (1 + _np().exp(-h)),
+    numpy=lambda h: h * _sigmoid(h),
     torch=lambda h: _functional().silu(h),
     ref="Elfwing et al. 2017 (arXiv 1702.03118)",
 )

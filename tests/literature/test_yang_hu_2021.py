@@ -24,7 +24,7 @@ def outcome(d: tp.Derivation) -> dict[str, Any]:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_symmetry(seed: int) -> None:
-    """(a, b, c) -> (a + t, b - t, c - k t) per layer changes nothing: k = 2 for SGD, 1 for scale-invariant optimizers."""
+    """(a, b, c) -> (a + t, b - t, c - k t) per layer changes nothing: k = 2 for SGD, 1 for scale-invariant ones."""
     rng = random.Random(seed)
     depth = rng.randint(1, 3)
     n = depth + 1
