@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tensorprog.errors import SettingError, UnknownName
-from tensorprog.explain import derivation_tree, references
+from tensorprog.explain import Explanation, explanation
 from tensorprog.exponent import Exponent
 from tensorprog.program import Role, Site
 from tensorprog.regimes import Finding, Learning, Regime, Verdict
@@ -28,6 +28,9 @@ ASSUMPTIONS = (
 )
 
 QUANTITIES = ("effective", "propagating", "feature", "activation")
+
+MAX_DEPTH = 100
+"""The deepest explanation: beyond it nobody reads on."""
 
 
 @dataclass(frozen=True)
@@ -164,26 +167,45 @@ class Derivation:
             raise UnknownName(f"target at step {step}", target, table)
         return table[target]
 
-    def explain(self, target: str, *, step: int = 1, depth: int = 7) -> str:
+    def explanation(self, target: str, *, step: int = 1, depth: int = 12) -> Explanation:
+        """The derivation of one exponent as a value; see :meth:`explain`."""
+        if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= MAX_DEPTH:
+            raise SettingError("depth", depth, f"needs an integer from 1 to {MAX_DEPTH}")
+        scale = self.scale(target, step=step)
+        meaning = _FORMULAS.get(target.rsplit(".", 1)[-1], target).replace("_t", f"_{step}")
+        return explanation(
+            scale,
+            self.setting,
+            target=target,
+            meaning=meaning,
+            step=step,
+            derived_at=self.path.at(step).t,
+            depth=depth,
+            parts=self._parts(target, step),
+        )
+
+    def _parts(self, target: str, step: int) -> list[tuple[str, Exponent]]:
+        """What the logits and their update are sums of."""
+        if not step or target not in ("logits", "logit_update"):
+            return []
+        here, output = self.path.at(step), self.setting.program.output
+        parts = [("logits at initialisation", here.initial[output].top)] if target == "logits" else []
+        for s in self.setting.program.sites:
+            if s.activation == output:
+                parts.append((f"{s.name}.effective", here.effective[s.product].top))
+                parts += [(f"{s.name}.propagating", here.propagating[s.product].top)] if s.trained_input else []
+        return parts
+
+    def explain(self, target: str, *, step: int = 1, depth: int = 12) -> str:
         """The rule chain of one exponent: which term dominates, by which alignment, rule and reference.
 
         Args:
             target: ``SITE.effective``, ``.propagating``, ``.feature``, ``.activation``, or ``logits``,
                 ``logit_update``, ``loss_gradient``.
             step: after how many optimizer steps; 0 is initialisation.
-            depth: levels of rules to unfold.
+            depth: levels of values to unfold below the result.
         """
-        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-            raise SettingError("depth", depth, "needs an integer of at least 1")
-        scale = self.scale(target, step=step)
-        formula = _FORMULAS.get(target.rsplit(".", 1)[-1], target)
-        when = "at initialisation" if not step else f"after step {step}"
-        lines = [f"{self.setting}", ""]
-        lines += derivation_tree(scale, f"{target} {when}, {formula}", depth=depth)
-        refs = references(scale)
-        if refs:
-            lines += ["", "Rules:", *(f"  - {ref}" for ref in refs)]
-        return "\n".join([*lines, "", "Assumes:", *(f"  - {a}" for a in ASSUMPTIONS)])
+        return str(self.explanation(target, step=step, depth=depth))
 
     # -- output
 
@@ -205,6 +227,26 @@ class Derivation:
             "steps": [s.to_dict() for s in self.steps],
             "assumptions": list(ASSUMPTIONS),
         }
+
+    def records(self) -> list[dict[str, Any]]:
+        """Long form: one mapping per step, site and quantity with its exponent as a string."""
+        rows: list[dict[str, Any]] = []
+        for at in self.steps:
+            network = {"logits": at.logits, "logit_update": at.logit_update, "loss_gradient": at.loss_gradient}
+            parts = [(name, s.role, q, getattr(s, q)) for name, s in at.sites.items() for q in QUANTITIES]
+            parts += [("network", "network", q, e) for q, e in network.items()]
+            rows += [
+                {"step": at.step, "site": site, "role": role, "quantity": q, "exponent": str(e)}
+                for site, role, q, e in parts
+                if e is not None
+            ]
+        return rows
+
+    def to_frame(self) -> Any:
+        """The records as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame.from_records(self.records())
 
     def __str__(self) -> str:
         from tensorprog.report import derivation_text

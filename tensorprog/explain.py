@@ -1,183 +1,297 @@
-"""Explanations: the rule chain behind an exponent, with the reference of every rule."""
+"""Explanations: the rule chain behind an exponent, as a derivation with the reason and reference of every rule.
+
+Each term of a scale knows the rule that made it and the terms it was made from. :func:`explanation` unfolds the
+dominating term into named values (h, x, dh, dx of a site at a step), each with its formula, its exponents added up,
+and why.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.scale import Reason, Scale, Term
+from tensorprog.flips import Flips
+from tensorprog.rules import FORWARD, RULES, Rule, chain, factors, name, rank
+from tensorprog.scale import Scale, Term
 
-__all__ = ["RULES", "Rule", "chain", "derivation_tree", "references"]
+if TYPE_CHECKING:
+    from tensorprog.setting import Setting
 
-MASTER = "Tensor Programs master theorem (Yang 2020, arXiv 2009.10685)"
+__all__ = ["Explanation", "Node", "chain", "explanation", "signed_sum"]
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How a rule is told.
+class Node:
+    """One rule application: ``name ~ n^exponent`` because of ``rule`` on ``sources``.
 
     Args:
-        text: with ``{what}`` for the operation, ``{gain}`` for the exponent it added.
-        ref: the source of the rule, empty for arithmetic.
-        short: its name in a one-line chain.
+        name: the term in formulas.
+        exponent: of its coordinate size.
+        rule: a key of :data:`RULES`.
+        formula: what it was made of, in the names of its sources; empty for a leaf.
+        summands: the exponents that add up to ``exponent``: those of the factors and the rule's own.
+        why: the rule in words, with the reason for its alignment.
+        odd: the sources of random signs whose flip flips a named value; empty where a part has a fixed sign.
+        ref: the rule's reference.
+        named: True for a value of the program, which a derivation lists on its own line.
+        initial: True where only initial weights and data lie behind it.
+        cut: True where the sources were left out, beyond the depth asked for.
     """
 
-    text: str
+    name: str
+    exponent: Exponent
+    rule: str
+    formula: str = ""
+    summands: tuple[Exponent, ...] = ()
+    why: str = ""
+    odd: str = ""
     ref: str = ""
-    short: str = ""
+    sources: tuple[Node, ...] = field(default=(), repr=False)
+    named: bool = False
+    initial: bool = False
+    cut: bool = False
+
+    def inline(self) -> Iterator[Node]:
+        """This node and the unnamed ones it is built from, outermost first."""
+        yield self
+        for source in self.sources:
+            if not source.named:
+                yield from source.inline()
+
+    def uses(self) -> list[Node]:
+        """The named values it is built from, in the order of the formula."""
+        found = {id(s): s for node in self.inline() for s in node.sources if s.named}
+        return list(found.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The nested derivation as JSON values; a value that occurred before is ``repeated`` without its sources."""
+        return self._to_dict(set())
+
+    def _to_dict(self, told: set[int]) -> dict[str, Any]:
+        again = id(self) in told and bool(self.sources)
+        told.add(id(self))
+        return {
+            "exponent": str(self.exponent),
+            "name": self.name,
+            "rule": self.rule,
+            "what": self.formula or self.name,
+            "gain": str(self.summands[-1]) if self.rule in ("lln", "clt", "fresh") else "0",
+            "summands": [str(e) for e in self.summands],
+            "why": self.why,
+            "odd_in": self.odd,
+            "reference": self.ref,
+            "sources": [] if again else [s._to_dict(told) for s in self.sources],
+            **({"repeated": True} if again else {}),
+            **({"cut": True} if self.cut else {}),
+        }
 
 
-RULES: dict[str, Rule] = {
-    "initial-weight": Rule("initial weight {what}: entries n^({gain})", "abc-parametrization (Yang & Hu 2021)"),
-    "data": Rule("data {what}: Theta(1) coordinates"),
-    "constant": Rule("{what}"),
-    "loss": Rule("loss derivative chi ({what})", "Haas et al. 2025 (arXiv 2505.22491)", "loss derivative"),
-    "value": Rule("{what}"),
-    "product": Rule("product of"),
-    "finite-sum": Rule("contraction {what} over a finite axis: no width factor"),
-    "lln": Rule(
-        "law of large numbers in {what}: sign patterns meet, the mean survives, {gain:+}",
-        MASTER,
-        "law of large numbers",
-    ),
-    "clt": Rule(
-        "central limit in {what}: the mean vanishes by a sign flip, only {gain:+}",
-        MASTER,
-        "central limit",
-    ),
-    "fresh": Rule(
-        "fresh Gaussian field {what}(.): random signs, entry size times sqrt(fan-in), {gain:+}",
-        MASTER + ", Gaussian part",
-        "fresh field",
-    ),
-    "back-reaction": Rule(
-        "back-reaction in {what}(.): the argument depends on the transposed field {what}^T y, "
-        "so the product has a component along y",
-        MASTER + ", dotted part (Stein's lemma)",
-        "back-reaction",
-    ),
-    "projection": Rule("normalised by |y|^2: {gain:+}"),
-    "update": Rule("update {what}: step size x <in, x> x out", "outer-product form of the gradient", "update"),
-    "learning-rate": Rule("{what}", "", "step size"),
-    "multiplier": Rule("multiplier, {what}: {gain:+}"),
-    "normalised": Rule("normalised to unit L2 norm, {what}: {gain:+}", "Muon (Jordan et al. 2024)", "normalised"),
-    "sign": Rule(
-        "sign-type normalisation {what}: entries Theta(1), patterns kept (sign is odd)",
-        "Yang & Littwin 2023 (arXiv 2308.01814)",
-        "sign",
-    ),
-    "nonlin": Rule("{what} of the leading terms: generic function, {gain:+}", "", "nonlinearity"),
-    "saturated": Rule("{what} saturates: only a fraction of the coordinates moves, {gain:+}", "", "saturated"),
-}
+@dataclass(frozen=True)
+class Explanation:
+    """The derivation of one exponent.
+
+    Args:
+        setting: what was derived.
+        target: for example ``readout.propagating``.
+        meaning: the target as a formula.
+        step: optimizer steps taken.
+        derived_at: the step whose derivation it is, an earlier one where the exponents have settled.
+        exponent: the answer; -oo for exact zero.
+        root: the dominating term; None for exact zero.
+        others: further terms of the sum, largest first, with names and reasons but no sources.
+        parts: names and exponents of what adds up to the target, where that has a name.
+    """
+
+    setting: Setting
+    target: str
+    meaning: str
+    step: int
+    derived_at: int
+    exponent: Exponent
+    root: Node | None
+    others: tuple[Node, ...] = ()
+    parts: tuple[tuple[str, Exponent], ...] = ()
+
+    @property
+    def references(self) -> list[str]:
+        """The references of all rules used, in order of use."""
+        return list(dict.fromkeys(n.ref for value in self.values for n in value.inline() if n.ref))
+
+    @property
+    def values(self) -> list[Node]:
+        """The derivation from the result down: trained values first, then what holds at initialisation."""
+        if self.root is None:
+            return []
+        found: dict[int, Node] = {id(self.root): self.root}
+        stack = self.root.uses()[::-1]
+        while stack:
+            here = stack.pop()
+            if id(here) not in found:
+                found[id(here)] = here
+                stack += here.uses()[::-1]
+        return sorted(found.values(), key=lambda n: n.initial and n is not self.root)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The explanation as JSON values: the answer and the nested derivation."""
+        return {
+            "setting": self.setting.to_dict(),
+            "target": self.target,
+            "meaning": self.meaning,
+            "step": self.step,
+            "derived_at": self.derived_at,
+            "exponent": str(self.exponent),
+            "parts": {part: str(e) for part, e in self.parts},
+            "derivation": None if self.root is None else self.root.to_dict(),
+            "further_terms": [n.to_dict() for n in self.others],
+            "references": self.references,
+        }
+
+    def __str__(self) -> str:
+        from tensorprog.report import explanation_text
+
+        return explanation_text(self)
 
 
-def _signed(e: Exponent) -> str:
-    text = str(e)
-    return text if text.startswith("-") else f"+{text}"
-
-
-def _tell(reason: Reason) -> str:
-    text = RULES[reason.rule].text.replace("{gain:+}", _signed(reason.gain))
-    return text.format(what=reason.what, gain=reason.gain)
-
-
-def _dominating(scale: Scale) -> Term | None:
-    terms = scale.leading()
-    return terms[0] if terms else None
-
-
-def chain(scale: Scale, limit: int = 6) -> str:
-    """The rules behind the dominating term in one line, last applied first."""
-    term = _dominating(scale)
-    parts: list[str] = []
-    while term is not None and len(parts) < limit:
-        rule = RULES[term.reason.rule]
-        name = rule.short and f"{rule.short} {term.reason.what}".strip()
-        if name and (not parts or parts[-1] != name):
-            parts.append(name)
-        sources = term.reason.sources
-        # Follow the factor that was derived longest: the vector that carries the pattern, never a weight entry.
-        term = max(sources, key=_weight_of_story, default=None)
-    return " <- ".join(parts)
-
-
-def _weight_of_story(term: Term) -> int:
-    return 0 if not term.reason.sources else 2 if term.reason.rule == "value" else 1
-
-
-def derivation_tree(scale: Scale, title: str, *, depth: int = 7) -> list[str]:
-    """An indented derivation of the dominating term.
+def explanation(
+    scale: Scale,
+    setting: Setting,
+    *,
+    target: str,
+    meaning: str,
+    step: int,
+    derived_at: int,
+    depth: int,
+    parts: Iterable[tuple[str, Exponent]] = (),
+) -> Explanation:
+    """Unfold the dominating term of a scale.
 
     Args:
         scale: what to explain.
-        title: the first line.
-        depth: how many levels of rules are unfolded; deeper parts show their exponent only.
-
-    Returns:
-        One line per rule, ``n^(e)`` first.
+        setting: names the weights and their exponents.
+        target, meaning, step, derived_at, parts: what the scale is, as in :class:`Explanation`.
+        depth: levels of named values to unfold below the result.
     """
-    term = _dominating(scale)
-    if term is None:
-        return [f"{title} = 0 exactly: no term reaches it"]
-    lines = [f"{title} ~ n^({term.exponent})"]
-    _unfold(term, 1, depth, lines, set())
-    others = [t for t in scale.terms if t is not term]
-    if others:
-        tail = ", ".join(f"n^({t.exponent}) by {_rule_name(t)}" for t in others[:6])
-        lines.append(f"  further terms: {tail}{', ...' if len(others) > 6 else ''}")
-    return lines
+    terms = sorted(scale.terms, key=lambda t: (t.exponent < scale.top, rank(t)))
+    if not terms:
+        return Explanation(setting, target, meaning, step, derived_at, scale.top, None, (), tuple(parts))
+    root = _Unfolding(setting, terms[0], depth).node(terms[0], target)
+    others = tuple(_Unfolding(setting, t, 0).node(t, name(t)) for t in terms[1:])
+    return Explanation(setting, target, meaning, step, derived_at, scale.top, root, others, tuple(parts))
 
 
-def _rule_name(term: Term) -> str:
-    while term.reason.rule in ("value", "product") and term.reason.sources:
-        term = max(term.reason.sources, key=_weight_of_story)
-    return RULES[term.reason.rule].short or term.reason.rule
+class _Unfolding:
+    """Builds the nodes behind one term: every term once, named values only down to ``depth`` levels."""
+
+    def __init__(self, setting: Setting, root: Term, depth: int) -> None:
+        self.flips = Flips.of(setting.program.weights)
+        self.weights = {
+            f"{w.name}_0{suffix}": (abc.initial, axis.size)
+            for w, abc in setting.exponents().items()
+            for suffix, axis in (("", w.into), ("^T", w.out))
+        }
+        self.nodes: dict[int, Node] = {}
+        self.open = set(self._levels(root, depth))
+
+    def _levels(self, root: Term, depth: int) -> Iterator[int]:
+        """The named terms at most ``depth`` levels down; breadth first, a shared value opens if any path is short."""
+        level, seen = [root], {id(root)}
+        for _ in range(depth + 1):
+            yield from map(id, level)
+            below = [t for term in level for t in self._named(term)]
+            level = [t for t in {id(t): t for t in below}.values() if id(t) not in seen]
+            seen.update(map(id, level))
+
+    def _named(self, term: Term) -> Iterator[Term]:
+        for source in factors(_content(term)):
+            if source.reason.rule == "value":
+                yield source
+            else:
+                yield from self._named(source)
+
+    def node(self, term: Term, alias: str = "") -> Node:
+        if id(term) not in self.nodes:
+            self.nodes[id(term)] = self._node(term, alias)
+        return self.nodes[id(term)]
+
+    def _node(self, term: Term, alias: str) -> Node:
+        named = term.reason.rule == "value" or bool(alias)
+        title = name(term) if term.reason.rule == "value" else alias or name(term)
+        # A value that only passes on another one (a sum of one term) is told on one line, under its own name.
+        inside = _content(term)
+        initial = rank(term) == FORWARD
+        rule = RULES[inside.reason.rule]
+        if named and id(term) not in self.open:
+            return Node(title, term.exponent, inside.reason.rule, named=True, initial=initial, cut=True)
+        parts = factors(inside)
+        return Node(
+            title,
+            term.exponent,
+            inside.reason.rule,
+            formula=name(inside) if parts else "",
+            summands=self._summands(inside, parts),
+            why=self._why(inside, rule),
+            odd=self.flips.odd_in(term.pattern) if named else "",
+            ref=rule.ref,
+            sources=tuple(self.node(f) for f in parts),
+            named=named,
+            initial=initial,
+        )
+
+    def _summands(self, term: Term, parts: list[Term]) -> tuple[Exponent, ...]:
+        reason = term.reason
+        if reason.rule == "fresh":
+            std, size = self.weights[reason.what]
+            return (term.exponent - reason.gain, std, size / 2)
+        if reason.rule in ("product", "update", "lln", "clt", "back-reaction"):
+            own = (reason.gain,) if reason.rule in ("lln", "clt") else ()
+            found = (*(f.exponent for f in parts), *own)
+            # A back-reaction may be capped by what its argument can carry: then the exponents do not add up to it.
+            return found if sum(found, ZERO) == term.exponent else ()
+        if reason.gain != ZERO and reason.sources:
+            return (reason.sources[0].exponent, reason.gain)
+        return ()
+
+    def _why(self, term: Term, rule: Rule) -> str:
+        reason = term.reason
+        text = rule.text.format(
+            what=reason.what,
+            site=reason.what.removeprefix("Delta "),
+            e=term.exponent,
+            gain=reason.gain,
+            minus=-reason.gain,
+            gain2=reason.gain * 2,
+        )
+        if reason.rule in ("lln", "clt"):
+            tell = self.flips.why_mean if reason.rule == "lln" else self.flips.why_no_mean
+            return f"{text}: {tell(reason.sources[0].pattern, reason.sources[1].pattern)}"
+        if reason.rule == "nonlin":
+            grows = f"{reason.what} of coordinates n^({reason.sources[0].exponent})" if reason.gain != ZERO else ""
+            mixes = "a generic function of terms of equal size keeps every random sign of each"
+            return ", ".join(filter(None, (grows, mixes if len(reason.sources) > 1 else "")))
+        if reason.rule == "back-reaction" and sum((f.exponent for f in factors(term)), ZERO) != term.exponent:
+            return f"{text}, no larger than its argument can carry"
+        return text
 
 
-def _unfold(term: Term, level: int, depth: int, lines: list[str], told: set[int]) -> None:
-    reason = term.reason
-    pad = "  " * level
-    if reason.rule == "product" or (reason.rule == "value" and not level):
-        factors = [t for t in reason.sources if not _is_one(t)]
-        if len(factors) == 1:
-            _unfold(factors[0], level, depth, lines, told)
-            return
-    lines.append(f"{pad}n^({term.exponent})  {_tell(reason)}")
-    if id(term) in told and reason.sources:
-        lines[-1] += "  (as above)"
-        return
-    told.add(id(term))
-    if level >= depth:
-        if reason.sources:
-            lines[-1] += "  (...)"
-        return
-    for source in reason.sources:
-        if not _is_one(source):
-            _unfold(source, level + 1, depth, lines, told)
+def _content(term: Term) -> Term:
+    """The rule behind a named value."""
+    while term.reason.rule == "value":
+        (term,) = term.reason.sources
+    return term
 
 
-def _is_one(term: Term) -> bool:
-    """The number one: it says nothing in a product."""
-    reason = term.reason
-    return (
-        term.exponent == ZERO
-        and not reason.sources
-        and reason.rule in ("constant", "data")
-        and bool(term.pattern.has_mean)
-    )
-
-
-def references(scale: Scale) -> list[str]:
-    """The references of all rules behind the dominating term."""
-    term = _dominating(scale)
-    found: dict[str, None] = {}
-    stack, seen = [term] if term else [], set()
-    while stack:
-        here = stack.pop()
-        if id(here) in seen:
-            continue
-        seen.add(id(here))
-        if RULES[here.reason.rule].ref:
-            found[RULES[here.reason.rule].ref] = None
-        stack += here.reason.sources
-    return sorted(found)
+def signed_sum(summands: Iterable[Exponent]) -> str:
+    """Exponents added up as people write it: ``-1/2 + 0 + 1``."""
+    text = ""
+    for e in summands:
+        part = str(e)
+        wrapped = f"({part})" if e.coefficients and len(part.split()) > 1 else part
+        if not text:
+            text = part
+        elif part.startswith("-") and not wrapped.startswith("("):
+            text += f" - {part[1:]}"
+        else:
+            text += f" + {wrapped}"
+    return text

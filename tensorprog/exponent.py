@@ -13,6 +13,7 @@ identify ``Max(a, b) + 1`` with ``Max(a + 1, b + 1)``. It is imported only when 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from fractions import Fraction
@@ -293,9 +294,13 @@ def _parse(text: str, what: str) -> Exponent:
 
 def _fraction(text: str) -> Fraction:
     # Fraction() also reads '1e5', '1_0', 'nan': only plain rationals and decimals are meant here.
-    if not text or any(ch not in "0123456789+-./ " for ch in text):
+    # Blanks may stand around the bar and the sign, never inside a number: '1 2' is not 12.
+    if not _RATIONAL.fullmatch(text):
         raise ValueError(text)
     return Fraction(text.replace(" ", ""))
+
+
+_RATIONAL = re.compile(r"[+-]? *(?:[0-9]+ */ *[0-9]+|[0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
 def _affine(node: ast.expr, text: str, what: str) -> Exponent:

@@ -141,7 +141,7 @@ class Family:
             >>> r = sympy.Symbol("r")
             >>> f = tp.derive(tp.mlp(hidden_layers=1), "sp", optimizer="sgd", lr_exponent=r, assume=["r <= 0"])
             >>> str(f.closed_form("input.effective", step=2))
-            'Max(r - 1/2, 2*r)'
+            'Max(2*r, r - 1/2)'
         """
         return ClosedForm(tuple((c.region, _top(c, target, step)) for c in self.cells))
 
@@ -155,10 +155,11 @@ class Family:
 
     def to_dict(self) -> dict[str, Any]:
         """The cells as JSON values."""
-        return {
-            "symbols": sorted(self.setting.symbols),
-            "cells": [{"region": str(c.region), **c.result.to_dict()} for c in self.cells],
-        }
+        cells = []
+        for cell in self.cells:
+            with assuming(cell.region):  # reasons compare the terms behind them
+                cells.append({"region": str(cell.region), **cell.result.to_dict()})
+        return {"symbols": sorted(self.setting.symbols), "cells": cells}
 
     def __str__(self) -> str:
         lines = [str(self.setting)]

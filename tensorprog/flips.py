@@ -1,9 +1,9 @@
 """Which sign flips decide a moment, named: the argument behind "the mean survives" and "the mean vanishes".
 
 A pattern is a set of Walsh characters over the program's sources of random signs (:mod:`tensorprog.pattern`). Two
-terms that share a character multiply to something with a mean. Where they share none, some joint flip of sources changes
-the sign of their product and leaves its law alone, so the mean is zero. This module finds that character or that flip and
-says it in the names of the weights.
+terms that share a character multiply to something with a mean. Where they share none, some joint flip of sources
+changes the sign of their product and leaves its law alone, so the mean is zero. This module finds that character or
+that flip and says it in the names of the weights.
 """
 
 from __future__ import annotations
@@ -43,14 +43,20 @@ class Flips:
         """Why the mean of a product survives, for two patterns that meet."""
         shared = _shared(x, y)
         if shared is None:
-            return "both share a random sign, which cancels in the product"
+            return "the factors share a random sign that cancels, so the mean survives"
         if not shared:
-            return "both have a part of fixed sign, so the mean survives"
-        return f"both carry the random sign of {self.listed(shared)}, which cancels, so the mean survives"
+            return "both factors have a part of fixed sign, so the mean survives"
+        return f"both factors carry the random sign of {self.listed(shared)}, which cancels, so the mean survives"
 
     def why_no_mean(self, x: Pattern, y: Pattern) -> str:
         """Why the mean of a product vanishes, for two patterns that do not meet."""
-        return f"flipping {self.listed(_witness(x * y))} flips the product and nothing else, so the mean vanishes"
+        return (
+            f"a flip of {self.listed(_witness(x * y))} flips the product and leaves its law alone, so the mean vanishes"
+        )
+
+    def odd_in(self, x: Pattern) -> str:
+        """The sources whose joint flip changes the sign of a term; empty for a term with a part of fixed sign."""
+        return self.listed(_witness(x)) if x.offset else ""
 
     def listed(self, sources: int) -> str:
         """The named sources of a bit mask."""
@@ -82,8 +88,8 @@ def _shared(x: Pattern, y: Pattern) -> int | None:
 def _witness(product: Pattern) -> int:
     """Sources whose joint flip changes the sign of every character in the pattern.
 
-    One bit of the offset, with the pivots of the basis rows that contain it: every row is then flipped twice or not at all,
-    and the offset (which has no pivots) once.
+    One bit of the offset, with the pivots of the basis rows that contain it: every row is then flipped twice or not at
+    all, and the offset (which has no pivots) once.
     """
     bit = product.offset & -product.offset
     flips = bit

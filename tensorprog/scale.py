@@ -21,7 +21,7 @@ class Reason:
     """Where a term comes from: the rule, what it did, and the terms it was applied to.
 
     Args:
-        rule: the rule's name, a key of :data:`tensorprog.explain.RULES`.
+        rule: the rule's name, a key of :data:`tensorprog.rules.RULES`.
         what: the operation in formulas.
         gain: the exponent that the rule itself added.
         sources: the terms it was applied to.

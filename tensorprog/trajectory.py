@@ -25,8 +25,8 @@ __all__ = ["Step", "Trajectory", "diverged", "trajectory"]
 
 PATIENCE = 12
 """Steps beyond the number of weights that a trajectory may take to settle."""
-GROWTH_STEPS = 4
-"""So many rises in a row, none smaller than the one before, of logits that feed back into chi: growth."""
+GROWTH_STEPS = 2
+"""Beyond the number of weights, how many rises in a row make growth certain."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,19 @@ class Trajectory:
     Args:
         steps: from initialisation on.
         settled_at: the first step after which nothing changes any more, or None.
-        growing: True where the logits feed on their own growth.
+        growth: by how much some exponent rises at every step for good, or None.
         stopped: True where the ``stop`` condition ended it.
     """
 
     steps: tuple[Step, ...]
     settled_at: int | None
-    growing: bool
+    growth: Exponent | None
     stopped: bool = False
+
+    @property
+    def growing(self) -> bool:
+        """True where some exponent rises without end."""
+        return self.growth is not None
 
     def at(self, t: int) -> Step:
         """Step t; beyond a settled end it is the last one."""
@@ -102,7 +107,8 @@ class _Run:
             if not t:
                 args = [self.initial[a] for a in ins.args]
                 value = _data(ins) if isinstance(ins, Data) else self.calculus.value(ins, args)
-                self.initial.append(value.explained("value", f"{self.names[i]} at initialisation"))
+                named = value if isinstance(ins, Data) else value.explained("value", _at(self.names[i], 0))
+                self.initial.append(named)
                 delta.append(NOTHING)
             elif isinstance(ins, Data):
                 delta.append(NOTHING)
@@ -118,7 +124,7 @@ class _Run:
         return delta, effective, propagating
 
     def _change_name(self, index: int, t: int) -> str:
-        return f"change of {self.names[index]} by step {t}"
+        return f"Delta {_at(self.names[index], t)}"
 
     def differentiate(self, t: int, total: list[Scale], chi: Scale) -> list[Scale]:
         """All values and cotangents with the current weights."""
@@ -128,7 +134,7 @@ class _Run:
                 values.append(chi)
             else:
                 value = self.calculus.value(ins, [values[a] for a in ins.args], trained=True)
-                values.append(value.explained("value", f"{name} at step {t}"))
+                values.append(value.explained("value", _at(name, t)))
         return values
 
     def update(self, t: int, values: list[Scale]) -> dict[Weight, Exponent]:
@@ -192,24 +198,30 @@ def trajectory(
     run = _Run(program, exponents, optimizer, loss, backward(program), leading_only)
     done: list[Step] = []
     settled_at: int | None = None
-    growing = False
+    growth: Exponent | None = None
     while True:
         t = len(done)
         before = run.knowledge
         done.append(run.look(t))
         if stop is not None and stop(done[t]):
-            return Trajectory(tuple(done), None, False, stopped=True)
+            return Trajectory(tuple(done), None, None, stopped=True)
         done[t] = run.learn(done[t])
         if t and run.knowledge == before:
             settled_at = next(s for s in range(t + 1) if _same(done[s], done[t]))
             break
-        growing = growing or _growing(done, program.output)
-        if t >= steps and (growing or t >= limit or diverged(done[t], program)):
+        growth = growth or _growth(done, len(program.weights) + GROWTH_STEPS)
+        if t >= steps and (growth or t >= limit or diverged(done[t], program)):
             break
-    if settled_at is None and not growing and not diverged(done[-1], program) and _same_sizes(done):
+    if settled_at is None and not growth and not diverged(done[-1], program) and _same_sizes(done):
         # The patterns still gain sub-leading terms, but every size has stopped moving.
         settled_at = len(done) - 2
-    return Trajectory(tuple(done), settled_at, growing)
+    return Trajectory(tuple(done), settled_at, growth)
+
+
+def _at(name: str, t: int) -> str:
+    """A value at step t as explanations write it: h(input) -> h_0(input), relu'(h(input)) -> relu'(h_0(input))."""
+    head, bracket, tail = name.rpartition("(")
+    return f"{head}_{t}({tail}" if bracket else f"{name}_{t}"
 
 
 def _data(ins: Data) -> Scale:
@@ -235,16 +247,23 @@ def diverged(step: Step, program: Program) -> bool:
     return any(step.total(i).top > ZERO for i in program.read_values())
 
 
-def _growing(done: list[Step], output: int) -> bool:
-    """Do the logits rise without end, because chi grows with them?"""
-    if len(done) < GROWTH_STEPS + 2:
-        return False
-    recent = done[-GROWTH_STEPS - 1 :]
-    tops = [s.total(output).top for s in recent]
-    chis = [s.chi.top for s in recent]
-    rises = [b - a for a, b in pairwise(tops)]
-    return (
-        all(r > ZERO for r in rises)
-        and all(not b < a for a, b in pairwise(rises))
-        and all(a < b for a, b in pairwise(chis))
-    )
+def _growth(done: list[Step], rises_needed: int) -> Exponent | None:
+    """The rise per step of an exponent that rises for good: ``rises_needed`` times in a row, never by less than before.
+
+    A rise that is handed from layer to layer ends after as many steps as there are weights; one that lasts longer
+    goes round a loop.
+    """
+    if len(done) < rises_needed + 2:
+        return None
+    recent = [_sizes(step) for step in done[-rises_needed - 1 :]]
+    for tops in zip(*recent, strict=True):
+        if tops[0].infinite:
+            continue
+        rises = [b - a for a, b in pairwise(tops)]
+        if all(ZERO < r for r in rises) and all(a <= b for a, b in pairwise(rises)):
+            return rises[-1]
+    return None
+
+
+def _sizes(step: Step) -> list[Exponent]:
+    return [*(x.top for x in step.change), *step.gradients.values()]

@@ -1,0 +1,6 @@
+"""``python -m tensorprog``."""
+
+from tensorprog.cli import entry
+
+if __name__ == "__main__":
+    entry()

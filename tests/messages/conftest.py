@@ -1,0 +1,3 @@
+from tests.cli.runner import run
+
+__all__ = ["run"]
