@@ -109,7 +109,7 @@ class Calculus:
         return _entry(self.initial[weight], Pattern(self._bit[weight, transposed]), name)
 
     def _fresh_and_back(self, weight: Weight, x: Scale, transposed: bool, bit: Pattern, name: str) -> Scale:
-        into, out = (weight.out, weight.into) if transposed else (weight.into, weight.out)
+        into = weight.out if transposed else weight.into
         known = self.fields.setdefault((weight, transposed), {})
         gain = self.initial[weight] + into.size / 2
         # Terms of one size enter one Gaussian field. Giving it the odd span of their patterns, not their union, keeps

@@ -53,6 +53,11 @@ class Node:
     initial: bool = False
     cut: bool = False
 
+    @property
+    def gain(self) -> Exponent:
+        """What the rule added to the exponents of its sources."""
+        return self.exponent - sum((s.exponent for s in self.sources), ZERO) if self.summands else ZERO
+
     def inline(self) -> Iterator[Node]:
         """This node and the unnamed ones it is built from, outermost first."""
         yield self
@@ -77,7 +82,7 @@ class Node:
             "name": self.name,
             "rule": self.rule,
             "what": self.formula or self.name,
-            "gain": str(self.summands[-1]) if self.rule in ("lln", "clt", "fresh") else "0",
+            "gain": str(self.gain),
             "summands": [str(e) for e in self.summands],
             "why": self.why,
             "odd_in": self.odd,

@@ -61,7 +61,7 @@ class Optimizer(Protocol):
         """The step direction of one weight after the gradients ``history`` (the last one is current)."""
 
     def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
-        """The optimizer itself; ``groups`` carry ``params`` and ``lr``, options that scale are set for ``width`` (in units of a base width)."""
+        """The optimizer itself; ``groups`` carry ``params`` and ``lr``, ``width`` sets options that scale with n."""
 
     def options(self) -> dict[str, str]:
         """The options that differ from their defaults, for settings and labels."""

@@ -259,8 +259,8 @@ def _growth(done: list[Step], rises_needed: int) -> Exponent | None:
     for tops in zip(*recent, strict=True):
         if tops[0].infinite:
             continue
-        rises = [b - a for a, b in pairwise(tops)]
-        if all(ZERO < r for r in rises) and all(a <= b for a, b in pairwise(rises)):
+        rises: list[Exponent] = [b - a for a, b in pairwise(tops)]
+        if all(r > ZERO for r in rises) and all(a <= b for a, b in pairwise(rises)):
             return rises[-1]
     return None
 
