@@ -137,8 +137,12 @@ class Derivation:
             activation,
             step.effective[site.product].top,
             step.propagating[site.product].top if site.trained_input else None,
-            None if site.weight.role is Role.READOUT else step.change[site.activation].top,
+            None if self._is_output(site) else step.change[site.activation].top,
         )
+
+    def _is_output(self, site: Site) -> bool:
+        """Nothing lies between this weight and the logits: it has no feature of its own."""
+        return site.weight.role is Role.READOUT or site.activation == self.setting.program.output
 
     # -- explanations
 
@@ -161,7 +165,7 @@ class Derivation:
             table[f"{s.name}.effective"] = here.effective[s.product]
             if s.trained_input:
                 table[f"{s.name}.propagating"] = here.propagating[s.product]
-            if s.weight.role is not Role.READOUT:
+            if not self._is_output(s):
                 table[f"{s.name}.feature"] = here.change[s.activation]
         if target not in table:
             raise UnknownName(f"target at step {step}", target, table)

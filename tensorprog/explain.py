@@ -250,13 +250,13 @@ class _Unfolding:
             std, size = self.weights[reason.what]
             return (term.exponent - reason.gain, std, size / 2)
         if reason.rule in ("product", "update", "lln", "clt", "back-reaction"):
-            own = (reason.gain,) if reason.rule in ("lln", "clt") else ()
-            found = (*(f.exponent for f in parts), *own)
-            # A back-reaction may be capped by what its argument can carry: then the exponents do not add up to it.
-            return found if sum(found, ZERO) == term.exponent else ()
-        if reason.gain != ZERO and reason.sources:
-            return (reason.sources[0].exponent, reason.gain)
-        return ()
+            found = (*(f.exponent for f in parts), *((reason.gain,) if reason.rule in ("lln", "clt") else ()))
+        elif reason.gain != ZERO and parts:
+            found = (parts[0].exponent, reason.gain)
+        else:
+            found = ()
+        # Some sizes are no sums: a back-reaction is capped by what its argument carries, a saturated function counts.
+        return found if found and sum(found, ZERO) == term.exponent else ()
 
     def _why(self, term: Term, rule: Rule) -> str:
         reason = term.reason
@@ -266,7 +266,6 @@ class _Unfolding:
             e=term.exponent,
             gain=reason.gain,
             minus=-reason.gain,
-            gain2=reason.gain * 2,
         )
         if reason.rule in ("lln", "clt"):
             tell = self.flips.why_mean if reason.rule == "lln" else self.flips.why_no_mean

@@ -123,9 +123,11 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
             elif not _passes_on(program, i, step):
                 tolerated.append(_tolerated(program, names[i], i, step, scale))
     output = program.output
-    if path.growing:
+    if path.growth is not None:
         last = path.steps[-1]
-        what = "the loss derivative grows with the logits and feeds them again: the exponents never settle"
+        feeds = last.chi.top > ZERO
+        loop = "the loss derivative grows with the logits and feeds them" if feeds else "updates feed on themselves"
+        what = f"{loop}, by n^({path.growth}) or more at every step: the exponents never settle"
         fatal.append(Finding("value", "logits", last.t, last.total(output).top, what, last.total(output)))
     elif path.settled_at is None and not fatal:
         last = path.steps[-1]
@@ -146,9 +148,9 @@ def _passes_on(program: Program, i: int, step: Step) -> bool:
 def _tolerated(program: Program, name: str, i: int, step: Step, scale: Scale) -> Finding:
     if i == program.output:
         chi = step.chi.top
-        grows = f"the loss derivative is n^({chi})" if chi > ZERO else "the loss derivative stays Theta(1)"
-        also = ", the loss value diverges" if chi > ZERO else ""
-        return Finding("value", "logits", step.t, scale.top, f"{grows} and no update is driven by it{also}", scale)
+        bounded = "the loss derivative stays Theta(1) and drives no update beyond it"
+        what = f"the loss derivative is n^({chi}) and the loss value diverges" if chi > ZERO else bounded
+        return Finding("value", "logits", step.t, scale.top, what, scale)
     return Finding("pre-activation", _site(name), step.t, scale.top, "the nonlinearity saturates and bounds it", scale)
 
 

@@ -96,7 +96,7 @@ RULES: dict[str, Rule] = {
     "normalised": Rule(lambda what, names: f"{names[0]}/|.|", "divided by its L2 norm n^({minus})", MUON_REF, "norm"),
     "sign": Rule(lambda what, names: f"sign({_sum(names)})", "entries Theta(1), random signs kept", SIGN_REF),
     "nonlin": Rule(_applied, short="{what}"),
-    "saturated": Rule(_applied, "saturated: only a fraction n^({gain2}) of the coordinates moves", short="{what}"),
+    "saturated": Rule(_applied, "saturated: only coordinates within reach of the change move", short="{what}"),
 }
 
 

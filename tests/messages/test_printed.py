@@ -20,8 +20,8 @@ learning  feature: the readout's input moves by Theta(1) or more
 settled   after step 2: all later steps repeat it
 
 Reasons
-  - value of logits is n^(1/2) after step 1: the loss derivative stays Theta(1) and no update is
-    driven by it [update n^(-1/2) * <x_0(hidden.1), Delta x_1(hidden.1)> * chi]
+  - value of logits is n^(1/2) after step 1: the loss derivative stays Theta(1) and drives no update
+    beyond it [update n^(-1/2) * <x_0(hidden.1), Delta x_1(hidden.1)> * chi]
   - feature change of hidden.1 is n^(0) after step 3: learning is feature: the readout's input moves
     by Theta(1) or more [relu <- update n^(-1/2) * <x_0(input), x_0(input)> * dh_1(hidden.1)]
 
