@@ -114,14 +114,21 @@ class Exponent:
         if isinstance(other, int | Fraction):
             return not self.infinite and not self.coefficients and self.const == other
         if not isinstance(other, Exponent):
-            return NotImplemented
+            if not hasattr(other, "free_symbols"):
+                return NotImplemented
+            try:
+                other = exponent(other)  # a sympy expression
+            except ExponentError:
+                return False
         return self is other or (
             self.const == other.const and self.coefficients == other.coefficients and self.infinite == other.infinite
         )
 
     def __hash__(self) -> int:
         if self._hash is None:
-            self._hash = hash((self.const, self.coefficients, self.infinite))
+            # A plain number equals its Fraction, so it must hash like it.
+            plain = not (self.coefficients or self.infinite)
+            self._hash = hash(self.const) if plain else hash((self.const, self.coefficients, self.infinite))
         return self._hash
 
     def __lt__(self, other: Exponent | int | Fraction) -> bool:
@@ -153,6 +160,12 @@ class Exponent:
         if region is None:
             raise Undecided(difference)
         return region.sign(difference)
+
+    def __float__(self) -> float:
+        """For plots; exponents are never computed in floats."""
+        if self.coefficients:
+            raise ExponentError("float of an exponent", str(self), "which has symbols")
+        return float("inf") * self.infinite if self.infinite else float(self.const)
 
     # -- symbols ------------------------------------------------------------------------------------------
 

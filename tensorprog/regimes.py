@@ -7,7 +7,7 @@ Ref: Haas, Bordt, von Luxburg, Vankadara 2025 (arXiv 2505.22491), Section 3; for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.program import Program, Role
@@ -17,7 +17,7 @@ from tensorprog.trajectory import Step, Trajectory
 __all__ = ["Finding", "Learning", "Regime", "Verdict", "classify"]
 
 
-class Regime(Enum):
+class Regime(StrEnum):
     """How training behaves as n grows; each value explains itself."""
 
     STABLE = "stable"
@@ -32,11 +32,8 @@ class Regime(Enum):
             Regime.CATASTROPHIC: "an activation that a later layer reads diverges, or the exponents never settle",
         }[self]
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Learning(Enum):
+class Learning(StrEnum):
     """What moves by Theta(1) or more."""
 
     TRIVIAL = "trivial"
@@ -52,9 +49,6 @@ class Learning(Enum):
             Learning.FEATURE: "the readout's input moves by Theta(1) or more",
             Learning.MAXIMAL: "every layer's effective update is Theta(1)",
         }[self]
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,15 @@ def test_order_is_that_of_the_rationals(p: Fraction, q: Fraction) -> None:
     assert a > ZERO_SIZE
 
 
+@given(rationals)
+def test_plain_exponents_equal_their_numbers(p: Fraction) -> None:
+    a = Exponent(p)
+    assert a == p == a
+    assert a == a.to_sympy()
+    assert {p: "found"}[a] == "found"
+    assert float(a) == float(p)
+
+
 # -- patterns
 
 
