@@ -20,7 +20,8 @@ demo: install
 	$(BIN)/tensorprog validate --quick --out $(OUT)
 
 test: install
-	$(BIN)/python -m pytest -n auto
+	# One thread per worker: two workers with two threads each fight over two cores.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 check: install
 	$(BIN)/ruff check .
