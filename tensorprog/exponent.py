@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from fractions import Fraction
+from numbers import Rational
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tensorprog.errors import ExponentError, Undecided
@@ -64,7 +65,7 @@ class Exponent:
     def __init__(
         self, const: Fraction | int, coefficients: tuple[tuple[str, Fraction], ...] = (), infinite: int = 0
     ) -> None:
-        self.const = const if isinstance(const, Fraction) else Fraction(const)
+        self.const = const if isinstance(const, Fraction) else _exact(const)
         self.coefficients = coefficients
         self.infinite = infinite
         self._hash: int | None = None
@@ -99,6 +100,7 @@ class Exponent:
         return Exponent(other) - self
 
     def __mul__(self, factor: int | Fraction) -> Exponent:
+        factor = _exact(factor)
         if self.infinite:
             return self if factor > 0 else (-self if factor < 0 else ZERO)
         if not factor:
@@ -108,7 +110,7 @@ class Exponent:
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: int | Fraction) -> Exponent:
-        return self * (Fraction(1) / divisor)
+        return self * (1 / _exact(divisor))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, int | Fraction):
@@ -222,6 +224,15 @@ class Exponent:
         return result
 
 
+def _exact(value: object) -> Fraction:
+    """A number as a Fraction; floats never enter, by no operation."""
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, Rational) and not isinstance(value, bool):
+        return Fraction(int(value.numerator), int(value.denominator))
+    raise ExponentError("exponent", value, f"which is of type {type(value).__name__} and not exact")
+
+
 def _normal(coefficients: Mapping[str, Fraction]) -> tuple[tuple[str, Fraction], ...]:
     return tuple(sorted((s, q) for s, q in coefficients.items() if q))
 
@@ -275,8 +286,8 @@ def exponent(value: ExponentLike, what: str = "exponent") -> Exponent:
         return value
     if isinstance(value, bool):
         raise ExponentError(what, value, "which is a truth value")
-    if isinstance(value, int | Fraction):
-        return Exponent(value)
+    if isinstance(value, Rational):
+        return Exponent(_exact(value))
     if isinstance(value, float):
         raise ExponentError(what, value, "but a float is not exact")
     if isinstance(value, str):
@@ -316,18 +327,19 @@ def _fraction(text: str) -> Fraction:
 _RATIONAL = re.compile(r"[+-]? *(?:[0-9]+ */ *[0-9]+|[0-9]+\.?[0-9]*|\.[0-9]+)")
 
 
+_NOT_SYMBOLS = {"oo", "zoo", "inf", "infinity", "nan"}
+
+
 def _affine(node: ast.expr, text: str, what: str) -> Exponent:
     """Evaluate the syntax tree of an affine expression; nothing is ever executed."""
     if isinstance(node, ast.Constant):
-        if type(node.value) is int:
-            return Exponent(node.value)
-        if type(node.value) is float and (literal := ast.get_source_segment(text.strip(), node)):
-            try:
-                return Exponent(_fraction(literal))
-            except ValueError:
-                pass
+        literal = ast.get_source_segment(text.strip(), node) or ""
+        try:
+            return Exponent(_fraction(literal))  # refuses 0x10, 1_000 and 1e5, which Python reads
+        except ValueError:
+            pass
         raise ExponentError(what, text, f"whose part {node.value!r} is not an exact number")
-    if isinstance(node, ast.Name):
+    if isinstance(node, ast.Name) and node.id.lower() not in _NOT_SYMBOLS:
         return Exponent(0, ((node.id, Fraction(1)),))
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         inner = _affine(node.operand, text, what)
