@@ -123,12 +123,30 @@ def apply(facts: Facts, h: Scale, what: str) -> Scale:
         return _taylor(facts, h, what)
     lead, low = h.leading(), h.lower()
     result = _leading(facts, lead, what)
-    if low:
+    if low and facts.bounded and lead[0].exponent > ZERO:
+        result = result + _through_saturation(facts, lead, low, what)
+    elif low:
         first = _leading(facts.derivative, lead, f"{what}'")
         second = _leading(facts.derivative.derivative, lead, f"{what}''")
         rest = Scale(low)
         result = result + first * rest + second * rest * rest
     return result
+
+
+def _through_saturation(facts: Facts, lead: tuple[Term, ...], low: tuple[Term, ...], what: str) -> Scale:
+    """What lower terms n^d change under saturated leading ones n^h, h > 0.
+
+    A fraction n^-h of the coordinates is near zero and moves by n^min(d, 0); for d > 0 a fraction n^(d - h) flips. The
+    function and its slope stay bounded.
+    """
+    h = lead[0].exponent
+    pattern = facts.derivative.parity.span(lead)
+    terms = []
+    for t in low:
+        d = t.exponent
+        e = (d - h) / 2 if d > ZERO and not facts.order else min(d, ZERO) - h / 2
+        terms.append(Term(e, pattern * t.pattern, Reason("saturated", what, e - d, (*lead, t))))
+    return Scale(terms)
 
 
 def change(facts: Facts, h: Scale, d: Scale, what: str) -> Scale:

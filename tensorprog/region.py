@@ -297,7 +297,7 @@ def interval(name: str, low: Exponent, high: Exponent) -> Region:
 
 
 def run_at(run: Callable[[Region], T], region: Region, witness: Mapping[str, Exponent]) -> Cell[T]:
-    """Run a computation on the cell of a region that contains a point, or on one beside it for a point on a boundary."""
+    """Run a computation on the cell of a region that contains a point, or beside a point on a boundary."""
     chart = Chart(region, witness)
     with assuming(chart):
         result = run(region)

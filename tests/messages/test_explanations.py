@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tensorprog
 from tensorprog.architectures import mlp
 from tensorprog.calculus import Calculus
-from tensorprog.explain import signed_sum
-from tensorprog.exponent import exponent
+from tensorprog.derive import derive
+from tensorprog.explain import Node, signed_sum
+from tensorprog.exponent import ZERO, Exponent, exponent
 from tensorprog.flips import Flips, _shared, _witness
+from tensorprog.losses import LOSSES
+from tensorprog.nonlinearities import NONLINEARITIES
+from tensorprog.optimizers import OPTIMIZERS
+from tensorprog.parametrizations import Parametrization
 from tensorprog.pattern import Pattern, affine
 from tensorprog.rules import RULES
 
@@ -69,3 +76,37 @@ def test_sums_are_written_as_people_write_them() -> None:
     assert signed_sum(map(exponent, ("0", "-1/2"))) == "0 - 1/2"
     assert signed_sum(map(exponent, ("1", "r - 1"))) == "1 + (r - 1)"
     assert signed_sum(map(exponent, ("1", "-r"))) == "1 - r"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_settings_are_explained(seed: int) -> None:
+    """Every number of a random setting has a derivation whose exponents add up, in words and as JSON."""
+    rng = random.Random(seed)
+    layers = rng.choice([1, 2, 3])
+    program = mlp(hidden_layers=layers, activation=rng.choice(list(NONLINEARITIES)), bias=seed % 2 == 0)
+
+    def exponents() -> list[Exponent]:
+        return [exponent(f"{rng.randint(-1, 4)}/4") for _ in range(layers + 1)]
+
+    free = Parametrization.from_layers(exponents(), exponents(), exponents())
+    d = derive(program, free, optimizer=rng.choice(list(OPTIMIZERS)), loss=rng.choice(list(LOSSES)), lr_exponent="-1/2")
+    for record in d.records():
+        if record["step"] > 2:
+            continue
+        prefix = "" if record["site"] == "network" else record["site"] + "."
+        e = d.explanation(prefix + record["quantity"], step=record["step"])
+        assert str(e.exponent) == record["exponent"]
+        assert str(e)
+        for node in [] if e.root is None else walk(e.root):
+            if node.summands:
+                assert sum(node.summands, ZERO) == node.exponent, node
+
+
+def walk(node: Node) -> list[Node]:
+    found, stack = {id(node): node}, [node]
+    while stack:
+        for source in stack.pop().sources:
+            if id(source) not in found:
+                found[id(source)] = source
+                stack.append(source)
+    return list(found.values())
