@@ -15,8 +15,8 @@ from tensorprog.cli.parser import Given, Option, UsageError, integer, naming, sh
 
 __all__ = ["EntryOption", "entry_options", "read_options"]
 
-LARGEST_INTEGER = 1000
-"""Layers and the like: a network deeper than this is refused, not derived for minutes."""
+LARGEST_INTEGER = 256
+"""Layers and the like: deeper networks take minutes to explore, and say nothing new; they are refused."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_a_full_disk_is_one_line() -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_is_one_line() -> None:
     running = subprocess.Popen(
-        [*COMMAND, "predict", "--hidden-layers", "1000", "--steps", "50"],
+        [*COMMAND, "predict", "--hidden-layers", "256", "--steps", "50"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
