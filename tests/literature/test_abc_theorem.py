@@ -2,8 +2,8 @@
 
 With one global c and r = min(a + b, 2 a + c) + c - 1 + min_l (2 a_l + [l = 1]), a and b of the readout in the first
 minimum (Definition 3.2): a parametrization that is Theta(1) at initialisation with bounded logits is stable iff r >= 0,
-a + b + r >= 1 and 2 a + c >= 1; nontrivial iff one of the last two is an equality; the last hidden layer's features then
-change by n^-r, and it learns features iff r = 0, else it is a kernel.
+a + b + r >= 1 and 2 a + c >= 1; nontrivial iff one of the last two is an equality; the last hidden layer's features
+then change by n^-r, and it learns features iff r = 0, else it is a kernel.
 """
 
 from __future__ import annotations

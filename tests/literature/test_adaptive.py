@@ -1,4 +1,4 @@
-"""Adaptive and matrix optimizers: published learning-rate rules are maximal and stable, and the registry derives them."""
+"""Adaptive and matrix optimizers: published learning-rate rules are maximal, stable, and derived."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 
@@ -103,10 +104,10 @@ def test_the_loss_value_is_said_to_diverge() -> None:
 
 
 def test_growth_under_mse_is_geometric() -> None:
-    """SP, SGD, MSE, just above n^-1: chi feeds the logits and the logits chi; no step multiplies by less than the last."""
+    """SP, SGD, MSE, just above n^-1: chi feeds the logits and the logits chi; no rise is below the last."""
     d = tp.derive(tp.mlp(2), "sp", optimizer="sgd", loss="mse", lr_exponent="-7/8", steps=6)
     logits = [s.logits for s in d.steps]
     assert d.regime is tp.Regime.CATASTROPHIC
-    rises = [b - a for a, b in zip(logits[2:], logits[3:], strict=False)]
+    rises = [b - a for a, b in pairwise(logits[2:])]
     assert all(r > 0 for r in rises)
     assert rises == sorted(rises)

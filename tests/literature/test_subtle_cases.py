@@ -156,7 +156,7 @@ def test_a_local_flip_kills_the_mean() -> None:
 
 
 def test_three_matrices_deep() -> None:
-    """<W u, W relu(V relu(u))>: u and y share signs only across coordinates; W compares them coordinate by coordinate."""
+    """<W u, W relu(V relu(u))>: u and y share signs across coordinates only, W compares coordinate by coordinate."""
     builder = tp.Builder()
     (u,) = sources(builder, "u")
     w, v = (builder.weight(name, builder.width, builder.width) for name in "WV")
