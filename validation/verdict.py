@@ -11,11 +11,22 @@ both sides by the allowance for finite width, gap / 5 (0.1 for a gap of 1/2):
 The allowance is fixed before measuring: a slope at finite width carries corrections of relative order n^{-1/2}. Exact
 zero (-oo) is judged exactly. There is no verdict from fewer than three widths, and none that agrees where runs
 diverged.
+
+Where a straight line does not agree and the theory knows a correction n^q below the prediction, :func:`assess` looks
+twice more, always in this order:
+
+    two terms     the leading slope of a two-term fit, in which the correction leads nowhere above the middle width, is
+                  judged by the same rule; if it agrees, the prediction does
+    still bent    a slope below the prediction that rises significantly towards it has not arrived: inconclusive, with
+                  the width from which on the correction bends it by less than the allowance
+
+A correction can only lower a local slope, so a measured slope above its prediction is never excused. The rates of wrong
+verdicts of the whole procedure on synthetic laws are measured by :mod:`validation.error_rates`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -23,9 +34,9 @@ from math import gcd, lcm
 
 from tensorprog.exponent import Exponent
 from tensorprog.setting import Setting
-from validation.fit import ErrorSource, Fit
+from validation.fit import Correction, ErrorSource, Fit, Sizes, crossing, curvature, fit, fit_two_terms
 
-__all__ = ["ALLOWANCE", "MIN_WIDTHS", "Judgement", "Part", "Verdict", "judge", "judge_sum", "rival_gap"]
+__all__ = ["ALLOWANCE", "MIN_WIDTHS", "Judgement", "Part", "Verdict", "assess", "judge", "judge_sum", "rival_gap"]
 
 MIN_WIDTHS = 3
 ALLOWANCE = Fraction(1, 5)
@@ -64,6 +75,46 @@ def rival_gap(setting: Setting) -> Fraction:
 def _gcd(values: Iterable[Fraction]) -> Fraction:
     found = list(values)
     return Fraction(gcd(*(v.numerator for v in found)), lcm(*(v.denominator for v in found)))
+
+
+def assess(
+    sizes: Sizes, predicted: Exponent, corrections: Sequence[Exponent] = (), gap: Fraction = Fraction(1, 2)
+) -> tuple[Fit, Judgement]:
+    """Fit measured sizes and judge them, with the corrections that the theory knows; see the head of this module.
+
+    Args:
+        corrections: exponents below the predicted one, largest first.
+
+    Returns:
+        The fit that decided and its judgement.
+    """
+    plain = fit(sizes)
+    own = judge(plain, predicted, gap)
+    if own.verdict is Verdict.AGREES or predicted.infinite or not corrections or not plain.decidable:
+        return plain, own
+    below = float((predicted - corrections[0]).const)
+    two = fit_two_terms(sizes, below)
+    if two is not None and two.correction is not None:
+        judged = judge(two, predicted, gap)
+        if judged.verdict is Verdict.AGREES:
+            note = f"with a correction n^{corrections[0]} that leads below width {_round(two.correction.crossing)}"
+            return two, Judgement(Verdict.AGREES, f"{judged.reason}; {note}")
+    p, allowance = float(predicted.const), float(ALLOWANCE * gap)
+    if own.verdict is Verdict.DISAGREES and plain.slope < p and curvature(sizes) > 0:
+        enough = _enough(Correction(below, crossing(sizes, p, below)), allowance)
+        return plain, Judgement(
+            Verdict.INCONCLUSIVE,
+            f"the slope still rises towards {predicted}, bent by a correction n^{corrections[0]}: "
+            f"it would decide from width {_round(enough)} on",
+        )
+    return plain, own
+
+
+def _enough(correction: Correction, allowance: float) -> float:
+    """The width from which on a correction bends the slope by less than the allowance."""
+    if correction.below <= allowance:
+        return correction.crossing
+    return float(correction.crossing * (correction.below / allowance - 1) ** (1 / (2 * correction.below)))
 
 
 def judge(fit: Fit, predicted: Exponent, gap: Fraction = Fraction(1, 2)) -> Judgement:
