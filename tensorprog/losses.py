@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tensorprog.errors import UnknownName
+from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import ZERO
 from tensorprog.scale import Reason, Scale, Term
 
@@ -30,7 +30,8 @@ class Loss:
     Args:
         name: the registry key.
         degree: chi ~ |f|^degree for large logits: 0 bounded, 1 growing like the logits.
-        torch: (logits [batch, classes], labels [batch]) -> mean loss over the batch.
+        torch: (logits [batch, classes], targets) -> mean loss over the batch. Targets are class indices [batch]; losses
+            of real targets (MSE, Huber) take floats [batch, classes] as well.
         ref: where the degree comes from.
     """
 
@@ -61,17 +62,30 @@ def _functional() -> Any:
 
 
 def _one_hot(f: Any, y: Any) -> Any:
-    return _functional().one_hot(y, f.shape[-1]).to(f.dtype)
+    """Targets of the logits' shape: one-hot class indices, or real targets as they are."""
+    if not y.is_floating_point():
+        return _functional().one_hot(y, f.shape[-1]).to(f.dtype)
+    if y.shape != f.shape:  # broadcasting [batch] against [batch, 1] would compare every example with every target
+        raise SettingError("targets", f"floats {list(y.shape)}", f"needs one for every output, {list(f.shape)}")
+    return y
 
 
-def _signs(f: Any, y: Any) -> Any:
-    return 2 * _one_hot(f, y) - 1
+def _classes(name: str, y: Any) -> Any:
+    """Class indices, for losses that have no meaning for real targets."""
+    if y.is_floating_point():
+        need = "needs class indices (integers); use mse or huber for regression"
+        raise SettingError(f"targets of the loss {name}", "floats", need)
+    return y
+
+
+def _signs(name: str, f: Any, y: Any) -> Any:
+    return 2 * _one_hot(f, _classes(name, y)) - 1
 
 
 CE = Loss(
     "ce",
     degree=0,
-    torch=lambda f, y: _functional().cross_entropy(f, y),
+    torch=lambda f, y: _functional().cross_entropy(f, _classes("ce", y)),
     ref="Haas et al. 2025 (arXiv 2505.22491): softmax probabilities minus targets are bounded",
 )
 MSE = Loss(
@@ -95,13 +109,13 @@ SOFTMAX_MSE = Loss(
 LOGISTIC = Loss(
     "logistic",
     degree=0,
-    torch=lambda f, y: _functional().softplus(-_signs(f, y) * f).sum(-1).mean(),
+    torch=lambda f, y: _functional().softplus(-_signs("logistic", f, y) * f).sum(-1).mean(),
     ref="one-versus-rest logistic: |chi| <= 1",
 )
 HINGE = Loss(
     "hinge",
     degree=0,
-    torch=lambda f, y: (1 - _signs(f, y) * f).clamp_min(0).sum(-1).mean(),
+    torch=lambda f, y: (1 - _signs("hinge", f, y) * f).clamp_min(0).sum(-1).mean(),
     ref="Cortes & Vapnik 1995: |chi| <= 1",
 )
 

@@ -56,6 +56,7 @@ class Optimizer(Protocol):
 
     name: ClassVar[str]
     ref: ClassVar[str]
+    elementwise: ClassVar[bool]
 
     def direction(self, history: Sequence[Gradient], weight: Weight) -> Iterable[Direction]:
         """The step direction of one weight after the gradients ``history`` (the last one is current)."""
@@ -71,6 +72,8 @@ class Entry:
     """What entries share: options are their dataclass fields."""
 
     name: ClassVar[str]
+    elementwise: ClassVar[bool] = False
+    """Whether the torch half treats every entry of a parameter on its own, so that parameters can be stacked."""
 
     def options(self) -> dict[str, str]:
         return {f.name: str(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) != f.default}  # type: ignore[arg-type]
@@ -96,6 +99,7 @@ class SGD(Entry):
     """
 
     name: ClassVar[str] = "sgd"
+    elementwise: ClassVar[bool] = True
     ref: ClassVar[str] = "Yang & Hu 2021 (arXiv 2011.14522)"
     momentum: float = 0.0
 
@@ -120,6 +124,7 @@ class SignSGD(Entry):
     """
 
     name: ClassVar[str] = "signsgd"
+    elementwise: ClassVar[bool] = True
     ref: ClassVar[str] = "Bernstein et al. 2018 (arXiv 1802.04434)"
 
     def direction(self, history: Sequence[Gradient], weight: Weight) -> Iterator[Direction]:
@@ -145,6 +150,7 @@ class Adam(Entry):
     """
 
     name: ClassVar[str] = "adam"
+    elementwise: ClassVar[bool] = True
     ref: ClassVar[str] = "Yang & Littwin 2023 (arXiv 2308.01814)"
     epsilon_exponent: ExponentLike = ZERO_SIZE
 

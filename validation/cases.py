@@ -1,143 +1,185 @@
 """Cases: the registry of claims that are checked against trained networks.
 
-A case is a setting and the constants that the theory does not see. The quick cases are two-hidden-layer relu networks
-at the edges that Haas et al. 2025 (arXiv 2505.22491) study. Exponents do not depend on the constants, but the width
-from which on they show does; these put it within reach of a CPU:
+Relu networks with every parametrization, optimizer, loss, depth and readout of :data:`AXES`, trained at the predicted
+edge: with the largest global learning-rate exponent that is not catastrophic. Names spell them out,
+``sp-sgd-ce-2`` or ``mup-adam-mse-3-zero`` (zero readout). ``...-beyond`` is the same half a power above the edge, where
+the one claim is the regime.
 
-- ``output_scale`` keeps the logits well below one for some steps while the features move by a good part of their size.
-  With logits of order one the network soon learns what there is to learn in the labels, a wider one sooner, so chi's
-  mean over a batch changes with the width although its size does not, and slopes of later steps are bent by 0.1 to 0.3.
-- ``base_lr`` moves the hidden activations by about a quarter (SGD) to a half (Adam) of their size per step at the base
-  width: the updates soon outweigh the initial logits, and training is not yet chaotic.
-
-To add one: append a :class:`Case` to ``QUICK``.
+To add a case: build a :class:`Case` from any setting, or add a level to ``AXES``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import cached_property
+from itertools import combinations, product
 
 from tensorprog.architectures import mlp
 from tensorprog.derive import derive_setting
 from tensorprog.errors import UnknownName
 from tensorprog.exponent import Exponent
+from tensorprog.regimes import Regime
 from tensorprog.setting import Setting, setting
-from validation.measure import OUTPUT, Quantity
+from tensorprog.stability import stable_rates
+from validation.constants import Constants, calibrated, calibrated_beyond
+from validation.data import Data, Digits
 
-__all__ = ["CASES", "QUICK", "Case", "Prediction", "case", "predictions"]
+__all__ = ["AXES", "CASES", "FULL", "QUICK", "SUITES", "Case", "Suite", "case", "covering"]
+
+AXES: Mapping[str, tuple[str, ...]] = {
+    "parametrization": ("sp", "ntp", "mup", "mfp", "sp-full-align"),
+    "optimizer": ("sgd", "adam", "signsgd", "muon"),
+    "loss": ("ce", "mse", "huber"),
+    "hidden_layers": ("2", "1", "3", "4"),
+    "readout": ("random", "zero"),
+}
+BEYOND = Fraction(1, 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """A claim: this setting scales as derived.
 
     Args:
         name: the registry key.
-        setting: what the theory is told.
-        base_lr, base_width, output_scale: see :class:`validation.realize.Realization`.
+        base: what the theory is told, up to the global learning-rate exponent where ``edge`` is given.
         claim: what it shows, in a sentence.
+        data: what it is trained on.
+        edge: train at the largest exponent that is not catastrophic, plus this; None for the exponent of ``base``.
+        fixed: constants in place of the calibrated ones.
     """
 
     name: str
-    setting: Setting
-    base_lr: float
-    output_scale: float
-    claim: str
-    base_width: int = 256
+    base: Setting
+    claim: str = ""
+    data: Data = field(default_factory=Digits)
+    edge: Fraction | None = None
+    fixed: Constants | None = None
+
+    @cached_property
+    def lr_exponent(self) -> Exponent:
+        if self.edge is None:
+            return self.base.lr_exponent
+        return stable_rates(self.base).exponent + Exponent(self.edge)
+
+    @property
+    def setting(self) -> Setting:
+        return replace(self.base, lr_exponent=self.lr_exponent)
+
+    @cached_property
+    def constants(self) -> Constants:
+        """Fixed or calibrated constants; the calibration trains some small networks, about a tenth of a second.
+
+        Beyond the edge training is too wild to calibrate: the constants are those at the edge.
+        """
+        if self.fixed is not None:
+            return self.fixed
+        if derive_setting(self.setting).regime is not Regime.CATASTROPHIC:
+            return calibrated(self.setting, self.data)
+        largest = stable_rates(self.base).exponent
+        return (
+            Constants(1.0)
+            if largest.infinite
+            else calibrated_beyond(replace(self.base, lr_exponent=largest), self.data)
+        )
+
+    def settle(self, lr_exponent: Exponent, constants: Constants) -> None:
+        """Take what another process has derived and calibrated."""
+        self.__dict__.update(lr_exponent=lr_exponent, constants=constants)
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """One predicted exponent of a coordinate size (RMS over entries).
+class Suite:
+    """Cases with the widths, seeds and steps that they are trained at."""
+
+    name: str
+    cases: tuple[str, ...]
+    widths: tuple[int, ...]
+    seeds: int
+    steps: tuple[int, ...]
+
+
+CLAIMS = {
+    "sp-sgd-ce-2": "at learning rate n^-1/2 features learn while the logits diverge as n^1/2",
+    "sp-sgd-mse-2": "the logits are stable only at learning rate n^-1, where features freeze",
+    "sp-adam-ce-2": "at learning rate n^-1 hidden layers learn, and W_0 carries the logits to n^1/2",
+    "mup-adam-ce-2": "every update is Theta(1) at one learning rate",
+    "sp-sgd-ce-2-beyond": "above n^-1/2 the activations diverge, whatever the loss",
+    "sp-sgd-mse-2-beyond": "at n^-1/2, where cross-entropy still trains, MSE feeds diverging logits back",
+}
+"""What the best-known cases show; the others claim what is derived for them."""
+
+
+def _name(levels: Mapping[str, str]) -> str:
+    head = "-".join(levels[a] for a in ("parametrization", "optimizer", "loss", "hidden_layers"))
+    return head + ("-zero" if levels["readout"] == "zero" else "")
+
+
+def _registered() -> Iterator[Case]:
+    programs = {n: mlp(hidden_layers=int(n), activation="relu") for n in AXES["hidden_layers"]}
+    for values in product(*AXES.values()):
+        levels = dict(zip(AXES, values, strict=True))
+        base = setting(
+            programs[levels["hidden_layers"]],
+            levels["parametrization"],
+            optimizer_=levels["optimizer"],
+            loss_=levels["loss"],
+            zero_readout=levels["readout"] == "zero",
+        )
+        name = _name(levels)
+        yield Case(name, base, CLAIMS.get(name, ""), edge=Fraction(0))
+        wild = f"{name}-beyond"
+        claim = CLAIMS.get(wild, "half a power above the edge training is catastrophic")
+        yield Case(wild, base, claim, edge=BEYOND)
+
+
+CASES: Mapping[str, Case] = {c.name: c for c in _registered()}
+
+
+def covering(axes: Mapping[str, tuple[str, ...]], strength: int, first: tuple[str, ...] = ()) -> list[dict[str, str]]:
+    """A small set of combinations in which any levels of any ``strength`` axes meet at least once; greedy.
 
     Args:
-        site: of the weight, or ``measure.OUTPUT``.
-        step: optimizer steps taken.
+        axes: levels by axis name; ties go to earlier levels.
+        first: combinations to start with, as tuples of levels.
+
+    Ref: Cohen et al. 1997 (AETG), covering arrays for interaction testing.
     """
+    names = list(axes)
+    every = [dict(zip(names, values, strict=True)) for values in product(*axes.values())]
 
-    site: str
-    quantity: Quantity
-    step: int
-    exponent: Exponent
+    def meets(row: Mapping[str, str]) -> set[tuple[tuple[str, str], ...]]:
+        return {tuple((a, row[a]) for a in chosen) for chosen in combinations(names, strength)}
 
-
-def predictions(of: Setting, steps: Iterable[int]) -> list[Prediction]:
-    """Every exponent that is derived for initialisation and for the given steps, in the order of the network."""
-    derived = derive_setting(of)
-    sites = {s.name: s for s in of.program.sites}
-    found: list[Prediction] = []
-    for t in (0, *steps):
-        at = derived.step(t)
-        for name, e in at.sites.items():
-            # The activation of a weight that writes the logits is the logits.
-            hidden = sites[name].activation != of.program.output
-            values = {
-                Quantity.ACTIVATION: e.activation if hidden else None,
-                Quantity.EFFECTIVE: e.effective,
-                Quantity.PROPAGATING: e.propagating,
-                Quantity.FEATURE: e.feature if hidden else None,
-            }
-            found += [Prediction(name, q, t, v) for q, v in values.items() if v is not None]
-        network = {
-            Quantity.LOGITS: at.logits,
-            Quantity.LOGIT_UPDATE: at.logit_update,
-            Quantity.LOSS_GRADIENT: at.loss_gradient,
-        }
-        found += [Prediction(OUTPUT, q, t, v) for q, v in network.items() if v is not None]
-    return found
+    rows = [row for name in first for row in every if _name(row) == name]
+    missing = set().union(*(meets(row) for row in every)).difference(*(meets(row) for row in rows))
+    while missing:
+        best = max(every, key=lambda row: len(meets(row) & missing))
+        rows.append(best)
+        missing -= meets(best)
+    return rows
 
 
-def parts(of: Setting, prediction: Prediction) -> Iterator[tuple[str, Quantity, int]]:
-    """(site, quantity, step) of the terms whose exact sum a predicted quantity is; none where it is not such a sum."""
-    t = prediction.step
-    if not t or prediction.site != OUTPUT:
-        return
-    if prediction.quantity is Quantity.LOGITS:
-        yield OUTPUT, Quantity.LOGITS, 0
-    if prediction.quantity in (Quantity.LOGITS, Quantity.LOGIT_UPDATE):
-        for site in of.program.sites:
-            if site.activation == of.program.output:
-                yield site.name, Quantity.EFFECTIVE, t
-                if site.trained_input:
-                    yield site.name, Quantity.PROPAGATING, t
+ANCHORS = ("sp-sgd-ce-2", "sp-sgd-mse-2", "sp-adam-ce-2", "mup-adam-ce-2")
+"""The cases of Haas et al. 2025 that people look for first."""
 
 
-_MLP = mlp(hidden_layers=2, activation="relu")
+def _quick() -> tuple[str, ...]:
+    at_edge = [_name(row) for row in covering(AXES, 2, ANCHORS)]
+    wild = [f"{p}-{o}-ce-2-beyond" for p in ("sp", "mup") for o in AXES["optimizer"]]
+    return (*at_edge, "sp-sgd-mse-2-beyond", *wild)
 
-QUICK = (
-    Case(
-        "sp-sgd-ce",
-        setting(_MLP, "sp", optimizer_="sgd", loss_="ce", lr_exponent="-1/2"),
-        base_lr=120.0,
-        output_scale=0.005,
-        claim="at learning rate n^-1/2 features learn while the logits diverge as n^1/2",
-    ),
-    Case(
-        "sp-sgd-mse",
-        setting(_MLP, "sp", optimizer_="sgd", loss_="mse", lr_exponent="-1"),
-        base_lr=25.0,
-        output_scale=0.005,
-        claim="the logits are stable only at learning rate n^-1, where features freeze",
-    ),
-    Case(
-        "sp-adam-ce",
-        setting(_MLP, "sp", optimizer_="adam", loss_="ce", lr_exponent="-1"),
-        base_lr=0.01,
-        output_scale=0.005,
-        claim="at learning rate n^-1 hidden layers learn, and W_0 carries the logits to n^1/2",
-    ),
-    Case(
-        "mup-adam-ce",
-        setting(_MLP, "mup", optimizer_="adam", loss_="ce", lr_exponent="0"),
-        base_lr=0.01,
-        output_scale=0.005,
-        claim="every update is Theta(1) at one learning rate",
-    ),
-)
 
-CASES: Mapping[str, Case] = MappingProxyType({c.name: c for c in QUICK})
+def _full() -> tuple[str, ...]:
+    wild = [f"{p}-{o}-{loss}-2-beyond" for p, o, loss in product(*list(AXES.values())[:3])]
+    return (*(name for name in CASES if not name.endswith("-beyond")), *wild)
+
+
+QUICK = Suite("quick", _quick(), widths=(128, 256, 512, 1024, 2048), seeds=4, steps=(1, 3))
+FULL = Suite("full", _full(), widths=(256, 512, 1024, 2048, 4096, 8192, 16384), seeds=5, steps=(1, 3))
+SUITES = {s.name: s for s in (QUICK, FULL)}
 
 
 def case(name: str | Case) -> Case:

@@ -65,7 +65,7 @@ class Correction:
 
     def bend(self, width: float) -> float:
         """By how much it lowers the local slope at a width: d r / (1 + r), r the ratio of the squares."""
-        ratio = (self.crossing / width) ** (2 * self.below)
+        ratio = float((self.crossing / width) ** (2 * self.below))
         return self.below * ratio / (1 + ratio)
 
 
@@ -196,7 +196,8 @@ def _error(table: np.ndarray, bend: float, freedom: int, confidence: float) -> t
         scatter = table - table.mean(axis=1)[:, None] - table.mean(axis=0)[None, :] + table.mean()
         errors[ErrorSource.SEEDS] = (float((scatter**2).sum()), (widths - 1) * (seeds - 1))
     found = [
-        (source, square / dof, float(student.ppf((1 + confidence) / 2, dof))) for source, (square, dof) in errors.items()
+        (source, square / dof, float(student.ppf((1 + confidence) / 2, dof)))
+        for source, (square, dof) in errors.items()
     ]
     return max(found, key=lambda e: e[2] * math.sqrt(e[1]))
 
@@ -265,9 +266,9 @@ def curvature(sizes: Sizes, *, confidence: float = 0.95) -> int:
 
 
 def crossing(sizes: Sizes, slope: float, below: float) -> float:
-    """The width at which both terms of a two-term law with this leading slope are equal, by least squares.
+    """The width at which both terms of a two-term law with this leading slope are equal; least squares.
 
-    Unlike :func:`fit_two_terms` without a bound on R: it answers "if the claim holds, from which width on does it show?"
+    Unlike :func:`fit_two_terms` without a bound on R: "if the claim holds, from which width on does it show?"
     """
     plain = fit(sizes)
     x, table = _logarithms(sizes, plain.widths, plain.seeds)

@@ -35,6 +35,10 @@ from tensorprog.program import ONE, Add, Apply, Axis, Data, MatMul, Moment, Mult
 __all__ = ["Network", "Realization", "gains"]
 
 
+LARGEST_DRAWN_ON_CPU = 1 << 22
+"""Entries of a matrix of width 2048."""
+
+
 @dataclass(frozen=True)
 class Realization:
     """The choices that turn exponents into numbers.
@@ -110,10 +114,12 @@ class Network(nn.Module):
         real = self.realization
         shape = (real.size(weight.out), real.size(weight.into))
         std = gain * real.power(-self.exponents[weight].b)
-        # Drawn in float32 on the CPU whatever dtype and device, so that these do not change the network.
+        # Drawn in float32 on the CPU whatever dtype and device, so that these do not change the network; the largest
+        # matrices on the device itself, because a CPU takes seconds for them.
+        drawn_on = real.device if shape[0] * shape[1] > LARGEST_DRAWN_ON_CPU else "cpu"
         stream = np.random.SeedSequence([real.seed, real.width, place]).generate_state(1, np.uint64)[0]
-        generator = torch.Generator().manual_seed(int(stream) >> 1)
-        w = torch.randn(shape, generator=generator) if std else torch.zeros(shape)
+        generator = torch.Generator(drawn_on).manual_seed(int(stream) >> 1)
+        w = torch.randn(shape, generator=generator, device=drawn_on) if std else torch.zeros(shape)
         return nn.Parameter((w * std).to(real.device, real.dtype))
 
     def parameter(self, weight: Weight) -> nn.Parameter:

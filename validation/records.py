@@ -21,7 +21,10 @@ import torch
 
 from validation.measure import Measurement, Quantity
 
-__all__ = ["Record", "Records", "key_of"]
+__all__ = ["OUT_OF_MEMORY", "Record", "Records", "key_of"]
+
+OUT_OF_MEMORY = "out of memory"
+"""The failure of a run that did not fit the device: recorded like a result, and not tried again."""
 
 
 def key_of(config: Mapping[str, Any]) -> str:
@@ -40,6 +43,8 @@ class Record:
         measurements: sizes by site, quantity and step.
         losses: training loss before each step.
         seconds: wall time of the run; not part of the key.
+        device: what it ran on, in words; not part of the key.
+        failure: why there are no measurements, such as ``OUT_OF_MEMORY``; None for a run that ended.
     """
 
     key: str
@@ -47,6 +52,8 @@ class Record:
     measurements: tuple[Measurement, ...]
     losses: tuple[float, ...]
     seconds: float
+    device: str = ""
+    failure: str | None = None
 
     def to_line(self) -> str:
         """One line of JSON, without the line break."""
@@ -58,7 +65,9 @@ class Record:
                 "measurements": rows,
                 "losses": [_encode(v) for v in self.losses],
                 "seconds": round(self.seconds, 3),
+                "device": self.device,
                 "torch": torch.__version__,
+                **({"failure": self.failure} if self.failure else {}),
             },
             allow_nan=False,
         )
@@ -74,7 +83,8 @@ class Record:
             data = json.loads(line)
             rows = tuple(Measurement(s, Quantity(q), int(t), float(v)) for s, q, t, v in data["measurements"])
             losses = tuple(float(v) for v in data["losses"])
-            return cls(data["key"], data["config"], rows, losses, float(data["seconds"]))
+            told = (str(data.get("device", "")), data.get("failure"))
+            return cls(data["key"], data["config"], rows, losses, float(data["seconds"]), *told)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a record: {error}") from error
 

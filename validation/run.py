@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,27 @@ from typing import Any
 import torch
 
 from tensorprog.errors import SettingError
-from validation.cases import QUICK, Case, Prediction, case, parts, predictions
-from validation.fit import Fit, fit
+from tensorprog.exponent import ZERO
+from tensorprog.parametrizations import Parametrization, parametrization
+from tensorprog.setting import Setting
+from validation.cases import QUICK, Case, Suite, case
+from validation.claims import Key, Prediction, parts, predictions
+from validation.fit import Fit, Sizes, fit
 from validation.measure import Quantity
 from validation.realize import Realization
 from validation.records import Record, Records
-from validation.schedule import available_cpus, execute
-from validation.train import Run
-from validation.verdict import Judgement, Part, Verdict, judge, judge_sum, rival_gap
+from validation.schedule import available_cpus, execute, prepare
+from validation.train import Run, device_name
+from validation.verdict import Judgement, Part, Verdict, assess, judge_regime, judge_sum, rival_gap
 
-__all__ = ["QUICK_SEEDS", "QUICK_STEPS", "QUICK_WIDTHS", "Finding", "Validation", "validate"]
+__all__ = ["Failure", "Finding", "Validation", "validate"]
 
-QUICK_WIDTHS = (256, 512, 1024, 2048, 4096)
-QUICK_SEEDS = 4
-QUICK_STEPS = (1, 3)
 RECORDS = "records.jsonl"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One predicted exponent, what was measured for it, and the verdict.
+    """One prediction, what was measured for it, and the verdict.
 
     Args:
         sizes: width -> seed -> coordinate size, the raw measurements behind the fit.
@@ -38,7 +40,7 @@ class Finding:
 
     case: Case
     prediction: Prediction
-    sizes: dict[int, dict[int, float]]
+    sizes: Sizes
     fit: Fit
     judgement: Judgement
 
@@ -54,28 +56,54 @@ class Finding:
             "site": p.site,
             "quantity": p.quantity.value,
             "step": p.step,
-            "predicted": str(p.exponent),
+            "predicted": p.stated,
             "slope": _number(self.fit.slope),
             "ci": [_number(self.fit.low), _number(self.fit.high)],
             "verdict": self.verdict.value,
             "reason": self.judgement.reason,
             "drift": _number(self.fit.drift),
             "local_slopes": [round(v, 4) for v in self.fit.local],
+            "corrections": [str(e) for e in p.corrections],
+            "fit": "power law" if self.fit.correction is None else "two terms",
         }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that ended without measurements."""
+
+    case: str
+    width: int
+    seed: int
+    why: str
 
 
 @dataclass(frozen=True)
 class Validation:
     """The result: a finding for every predicted number of every case, and where the records are.
 
-    ``files`` are the report's files by kind (``json``, ``csv``, ``png``, ``pdf``).
+    Args:
+        findings: in the order of the cases.
+        records: the file that the measurements are in.
+        trained, resumed: networks trained now, and found in the records.
+        widths, seeds, steps: what was asked for.
+        device: what it ran on, in words.
+        against: the parametrization whose predictions were judged, where it is not the cases' own.
+        failures: runs that have no measurements.
+        files: the report's files by kind.
     """
 
     findings: tuple[Finding, ...]
     records: Path
-    files: dict[str, Path]
     trained: int
     resumed: int
+    widths: tuple[int, ...]
+    seeds: int
+    steps: tuple[int, ...]
+    device: str
+    against: str | None = None
+    failures: tuple[Failure, ...] = ()
+    files: dict[str, Path] = field(default_factory=dict)
 
     def count(self, verdict: Verdict) -> int:
         return sum(f.verdict is verdict for f in self.findings)
@@ -96,6 +124,13 @@ class Validation:
             "summary": self.summary,
             "predictions": [f.to_dict() for f in self.findings],
             "records": str(self.records),
+            "against": self.against,
+            "widths": list(self.widths),
+            "seeds": self.seeds,
+            "steps": list(self.steps),
+            "device": self.device,
+            "failures": [vars(f) for f in self.failures],
+            "files": {kind: str(path) for kind, path in self.files.items()},
         }
 
     def to_frame(self) -> Any:
@@ -113,39 +148,46 @@ class Validation:
 def validate(
     out: Path | str,
     *,
-    cases: Sequence[Case | str] = QUICK,
+    suite: Suite = QUICK,
+    cases: Sequence[Case | str] | None = None,
     widths: Sequence[int] | None = None,
     seeds: int | None = None,
     steps: Sequence[int] | None = None,
     workers: int | None = None,
     device: str = "cpu",
+    against: str | Parametrization | None = None,
     progress: bool = True,
 ) -> Validation:
     """Train networks at several widths and judge every predicted exponent of the cases.
 
     Args:
         out: folder for the records, tables and plots; records that are there already are not trained again.
+        suite: cases, widths, seeds and steps; each can be replaced:
         cases: names or entries of :mod:`validation.cases`.
         widths: at least three for any verdict.
         seeds: networks per width.
         steps: optimizer steps after which to measure; initialisation is measured always.
         workers: processes; default: one per available CPU, at most 8. Results do not depend on it.
         device: a torch device.
+        against: judge the runs against the predictions of another parametrization ("I claim this is muP"), everything
+            else as in the case, its global learning-rate exponent included.
         progress: show a progress bar with the time left, on stderr, where that is a terminal.
 
     Raises:
         SettingError, UnknownName: for widths, seeds or steps that make no sense, and unknown cases.
     """
-    chosen = [case(c) for c in cases]
+    chosen = [case(c) for c in (suite.cases if cases is None else cases)]
     if not chosen or len({c.name for c in chosen}) != len(chosen):
         raise SettingError("validate, cases", [c.name for c in chosen], "needs at least one case, each name once")
     _usable(device)
-    grid = _whole("widths", QUICK_WIDTHS if widths is None else widths, least=2)
-    measured = _whole("steps", QUICK_STEPS if steps is None else steps, least=1)
-    replicates = _whole("seeds", [QUICK_SEEDS if seeds is None else seeds], least=1)[0]
+    grid = _whole("widths", suite.widths if widths is None else widths, least=2)
+    measured = _whole("steps", suite.steps if steps is None else steps, least=1)
+    replicates = _whole("seeds", [suite.seeds if seeds is None else seeds], least=1)[0]
     count = _whole("workers", [available_cpus() if workers is None else workers], least=1)[0]
+    claimed = None if against is None else parametrization(against)
+    prepare(chosen, workers=count, progress=progress)
     runs = {
-        (c.name, n, s): Run(c.setting, _realization(c, n, s, device), steps=measured)
+        (c.name, n, s): Run(c.setting, _realization(c, n, s, device), c.data, measured)
         for c in chosen
         for n in grid
         for s in range(replicates)
@@ -153,48 +195,92 @@ def validate(
     records = Records(Path(out) / RECORDS)
     missing = [r for r in runs.values() if r.key not in records]
     execute(missing, records, workers=count, progress=progress)
-    findings = [f for c in chosen for f in _judge(c, measured, grid, replicates, lambda *at: records[runs[at].key])]
-    result = Validation(tuple(findings), records.path, {}, len(missing), len(runs) - len(missing))
+    found = {at: records[run.key] for at, run in runs.items()}
+    findings = [f for c in chosen for f in judged(c, _sizes(c, found), measured, claimed)]
+    result = Validation(
+        tuple(findings),
+        records.path,
+        trained=len(missing),
+        resumed=len(runs) - len(missing),
+        widths=grid,
+        seeds=replicates,
+        steps=measured,
+        device=", ".join(dict.fromkeys(r.device for r in found.values() if r.device)) or device_name(device),
+        against=None if claimed is None else str(claimed),
+        failures=tuple(Failure(*at, r.failure) for at, r in found.items() if r.failure),
+    )
     from validation.report import write
 
     result.files.update(write(result, Path(out)))
     return result
 
 
-def _judge(
-    c: Case, steps: Sequence[int], widths: Sequence[int], seeds: int, record: Callable[[str, int, int], Record]
-) -> list[Finding]:
-    """Fit and judge every prediction of one case."""
-    table: dict[tuple[str, Quantity, int], dict[int, dict[int, float]]] = {}
-    for n in widths:
-        for s in range(seeds):
-            for m in record(c.name, n, s).measurements:
+def _sizes(c: Case, found: dict[tuple[str, int, int], Record]) -> dict[Key, dict[int, dict[int, float]]]:
+    """Measured sizes of one case: key -> width -> seed -> size."""
+    table: dict[Key, dict[int, dict[int, float]]] = {}
+    for (name, n, s), record in found.items():
+        if name == c.name:
+            for m in record.measurements:
                 table.setdefault((m.site, m.quantity, m.step), {}).setdefault(n, {})[s] = m.size
-    gap = rival_gap(c.setting)
-    found: dict[tuple[str, Quantity, int], Finding] = {}
-    for p in predictions(c.setting, steps):
-        sizes = table[p.site, p.quantity, p.step]
-        fitted = fit(sizes)
-        found[p.site, p.quantity, p.step] = Finding(c, p, sizes, fitted, judge(fitted, p.exponent, gap))
-    result = []
-    for f in found.values():
-        terms = [found[key] for key in parts(c.setting, f.prediction)]
-        named = [Part(_name(t.prediction), t.fit, t.prediction.exponent, t.verdict) for t in terms]
-        own = judge_sum(f.judgement, f.prediction.exponent, named, gap)
-        result.append(Finding(c, f.prediction, f.sizes, f.fit, own))
-    return result
+    return table
 
 
-def _name(p: Prediction) -> str:
-    return f"{p.site}.{p.quantity.value}" + ("" if p.step else " at initialisation")
+def judged(
+    c: Case, table: dict[Key, dict[int, dict[int, float]]], steps: Sequence[int], claimed: Parametrization | None = None
+) -> list[Finding]:
+    """Fit and judge every prediction of one case, or of the same setting in the claimed parametrization."""
+    claim = c.setting if claimed is None else replace(c.setting, parametrization=claimed)
+    gap = min(rival_gap(c.setting), rival_gap(claim))
+    found: dict[Key, Finding] = {}
+    for p in predictions(claim, steps):
+        if p.quantity is Quantity.REGIME:
+            return [_regime(c, p, table, gap)]
+        sizes = table.get(p.key, {})
+        found[p.key] = Finding(c, p, sizes, *assess(sizes, p.exponent, p.corrections, gap, transient=p.transient))
+    return [_reconsidered(f, found, claim, table, gap) for f in found.values()]
+
+
+def _reconsidered(
+    f: Finding,
+    found: dict[Key, Finding],
+    claim: Setting,
+    table: dict[Key, dict[int, dict[int, float]]],
+    gap: Fraction,
+) -> Finding:
+    """The finding, judged once more as a sum where a smaller part still bends it."""
+    if f.verdict is not Verdict.DISAGREES:
+        return f
+    terms = []
+    for key in parts(claim, f.prediction):
+        if key in found:
+            g = found[key]
+            terms.append(Part(str(g.prediction), g.fit, g.prediction.exponent, g.verdict))
+        elif key in table:
+            # What the network has no part in, such as the targets: their size does not depend on the width.
+            terms.append(Part(key[1].value, fit(table[key]), ZERO, Verdict.AGREES))
+    return replace(f, judgement=judge_sum(f.judgement, f.prediction.exponent, terms, gap))
+
+
+def _regime(c: Case, p: Prediction, table: dict[Key, dict[int, dict[int, float]]], gap: Fraction) -> Finding:
+    """The verdict on a catastrophic claim, with the fastest growing value behind it.
+
+    Updates count besides activations: where all relus of a layer have died, its activation no longer shows what
+    happened to its input.
+    """
+    inner = {s.name for s in c.setting.program.sites if s.activation != c.setting.program.output}
+    grown: dict[Key, Sizes] = {k: sizes for k, sizes in table.items() if k[0] in inner}
+    steepest, judgement = judge_regime(grown, gap)
+    sizes = table[steepest] if steepest is not None else {}
+    return Finding(c, p, sizes, fit(sizes), judgement)
 
 
 def _realization(c: Case, width: int, seed: int, device: str) -> Realization:
+    constants = c.constants
     return Realization(
         width,
-        base_width=c.base_width,
-        base_lr=c.base_lr,
-        output_scale=c.output_scale,
+        base_width=constants.base_width,
+        base_lr=constants.base_lr,
+        output_scale=constants.output_scale,
         seed=seed,
         device=device,
     )

@@ -1,4 +1,4 @@
-"""Scheduling: runs spread over processes, each record written as soon as it is there.
+"""Scheduling: work spread over processes, each record written as soon as it is there.
 
 Every run computes with one thread, so its numbers are the same bit for bit whatever the number of workers.
 """
@@ -11,17 +11,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from typing import Any, TypeVar
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from validation.records import Record, Records
-from validation.train import Run
+from tensorprog.exponent import Exponent
+from validation.cases import Case
+from validation.constants import Constants
+from validation.records import Records
+from validation.train import Run, batched, execute_together, teams
 
-__all__ = ["available_cpus", "execute"]
+__all__ = ["available_cpus", "execute", "prepare"]
 
 
 def available_cpus() -> int:
@@ -39,35 +43,66 @@ def execute(runs: Sequence[Run], records: Records, *, workers: int = 1, progress
             follow one another.
         progress: show a bar with the time left on stderr, where that is a terminal.
     """
-    if not runs:
-        return
-    ordered = sorted(runs, key=lambda r: -r.cost)
-    on_cpu = all(torch.device(r.realization.device).type == "cpu" for r in ordered)
-    parallel = workers > 1 and len(ordered) > 1 and on_cpu and sys.platform == "linux"
-    results = _forked(ordered, workers) if parallel else _sequential(ordered)
+    jobs = sorted(_jobs(runs), key=lambda job: -job[0].cost)
+    on_cpu = all(torch.device(r.realization.device).type == "cpu" for r in runs)
+    finished = _each(execute_together, jobs, workers if on_cpu else 1)
+    with _bar(f"training {len(runs)} networks", progress and bool(runs)) as bar:
+        task = bar.add_task("", total=sum(r.cost for r in runs))
+        for i, found in finished:
+            for record in found:
+                records.append(record)
+            bar.advance(task, sum(r.cost for r in jobs[i]))
+
+
+def _jobs(runs: Sequence[Run]) -> list[list[Run]]:
+    """Networks that are trained as one batch are one job; all others are jobs of their own, to spread them evenly."""
+    return [job for team in teams(runs) for job in ([team] if batched(team) else [[run] for run in team])]
+
+
+def prepare(cases: Sequence[Case], *, workers: int = 1, progress: bool = True) -> None:
+    """Derive the settings and calibrate the constants of cases, in parallel, so that they are there when asked for."""
+    finished = _each(_prepared, cases, workers)
+    with _bar(f"calibrating {len(cases)} cases", progress) as bar:
+        task = bar.add_task("", total=len(cases))
+        for i, (rate, constants) in finished:
+            cases[i].settle(rate, constants)
+            bar.advance(task)
+
+
+def _prepared(case: Case) -> tuple[Exponent, Constants]:
+    return case.lr_exponent, case.constants
+
+
+def _bar(words: str, shown: bool) -> Progress:
     console = Console(stderr=True)
-    bar = Progress(
-        TextColumn(f"training {len(ordered)} networks"),
+    return Progress(
+        TextColumn(words),
         BarColumn(),
         TextColumn("{task.percentage:3.0f}%  time left"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not (progress and console.is_terminal),
+        disable=not (shown and console.is_terminal),
     )
-    with bar:
-        task = bar.add_task("", total=sum(r.cost for r in ordered))
-        for run, record in results:
-            records.append(record)
-            bar.advance(task, run.cost)
 
 
-_INHERITED: Sequence[Run] = ()
-"""The runs that forked workers look up by index."""
+T = TypeVar("T")
+U = TypeVar("U")
+
+_INHERITED: tuple[Callable[[Any], Any], Sequence[Any]] = (lambda item: item, ())
+"""The function and the items that forked workers look up by index."""
 
 
-def _execute(index: int) -> Record:
-    return _INHERITED[index].execute()
+def _apply(index: int) -> Any:
+    function, items = _INHERITED
+    return function(items[index])
+
+
+def _each(function: Callable[[T], U], items: Sequence[T], workers: int) -> Iterator[tuple[int, U]]:
+    """(index, result) of every item, as they finish; results are pickled, functions and items are not."""
+    if workers > 1 and len(items) > 1 and sys.platform == "linux":
+        return _forked(function, items, workers)
+    return _sequential(function, items)
 
 
 def _start_worker(parent: int) -> None:
@@ -99,28 +134,27 @@ def _keep_memory() -> None:
         mallopt(trim_threshold, 2**31 - 1)
 
 
-def _forked(runs: Sequence[Run], workers: int) -> Iterator[tuple[Run, Record]]:
+def _forked(function: Callable[[T], U], items: Sequence[T], workers: int) -> Iterator[tuple[int, U]]:
     global _INHERITED
-    _INHERITED = runs
+    _INHERITED = (function, items)
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(
-        min(workers, len(runs)), mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
+        min(workers, len(items)), mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
     ) as pool:
-        pending: dict[Future[Record], Run] = {pool.submit(_execute, i): r for i, r in enumerate(runs)}
+        pending: dict[Future[U], int] = {pool.submit(_apply, i): i for i in range(len(items))}
         try:
             for future in as_completed(pending):
                 yield pending[future], future.result()
         finally:
-            # On an interrupt, runs that have not started are dropped; their records are simply not there yet.
+            # On an interrupt, items that have not started are dropped; their records are simply not there yet.
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _sequential(runs: Sequence[Run]) -> Iterator[tuple[Run, Record]]:
+def _sequential(function: Callable[[T], U], items: Sequence[T]) -> Iterator[tuple[int, U]]:
     before = torch.get_num_threads()
-    if torch.device(runs[0].realization.device).type == "cpu":
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)  # the same sums in the same order as in workers
     try:
-        for run in runs:
-            yield run, run.execute()
+        for i, item in enumerate(items):
+            yield i, function(item)
     finally:
         torch.set_num_threads(before)

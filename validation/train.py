@@ -6,9 +6,11 @@ key is a hash of that; results are looked up by key, never by position.
 
 from __future__ import annotations
 
+import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,14 +18,15 @@ from torch import nn
 
 from tensorprog.losses import Loss
 from tensorprog.setting import Setting
-from validation.data import Batch, Digits
+from validation.data import Batch, Data, Digits
+from validation.ensemble import WIDEST, train_together
 from validation.measure import CoordinateCheck, Measurement
 from validation.realize import Network, Realization
-from validation.records import Record, key_of
+from validation.records import OUT_OF_MEMORY, Record, key_of
 
-__all__ = ["Run", "train"]
+__all__ = ["Run", "batched", "device_name", "execute_together", "teams", "train"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Part of every key: raise it when the meaning of a measurement changes, so that old records are not reused."""
 
 
@@ -66,7 +69,7 @@ class Run:
 
     setting: Setting
     realization: Realization
-    data: Digits = field(default_factory=Digits)
+    data: Data = field(default_factory=Digits)
     steps: tuple[int, ...] = (1, 3)
 
     @property
@@ -100,18 +103,92 @@ class Run:
         return float(self.realization.width**2 + 512**2) * (max(self.steps) + 2)
 
     def execute(self) -> Record:
-        """Build, train, measure."""
+        """Build, train, measure; a run that does not fit the memory is a record without measurements."""
         started = time.perf_counter()
-        real = replace(self.realization, sizes=self.data.sizes)
-        network = Network(self.setting.program, self.setting.exponents(), real)
-        check = CoordinateCheck(network, self.setting.loss, self.data.probe_batch().to(real.device, real.dtype))
         found: list[Measurement] = []
+        losses: list[float] = []
+        failure = None
+        try:
+            losses = self._measure(found)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            failure = OUT_OF_MEMORY
+            found.clear()
+        seconds = time.perf_counter() - started
+        device = device_name(self.realization.device)
+        return Record(self.key, self.config, tuple(found), tuple(losses), seconds, device, failure)
+
+    def _measure(self, found: list[Measurement]) -> list[float]:
+        network, check = self._built()
 
         def observe(step: int) -> None:
             if step == 0 or step in self.steps:
                 found.extend(check.at(step))
 
-        batches = (self.data.batch_at(real.seed, t).to(real.device, real.dtype) for t in range(max(self.steps)))
-        optimizer = self.setting.optimizer.torch(network.groups(), real.width / real.base_width)
-        losses = train(network, optimizer, self.setting.loss, batches, observe)
-        return Record(self.key, self.config, tuple(found), tuple(losses), time.perf_counter() - started)
+        return train(network, self._optimizer(network.groups()), self.setting.loss, self._batches(), observe)
+
+    def _built(self) -> tuple[Network, CoordinateCheck]:
+        real = replace(self.realization, sizes=self.data.sizes)
+        network = Network(self.setting.program, self.setting.exponents(), real)
+        probe = self.data.probe_batch().to(real.device, real.dtype)
+        return network, CoordinateCheck(network, self.setting.loss, probe)
+
+    def _batches(self) -> Iterator[Batch]:
+        real = self.realization
+        return (self.data.batch_at(real.seed, t).to(real.device, real.dtype) for t in range(max(self.steps)))
+
+    def _optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        return self.setting.optimizer.torch(groups, self.realization.width / self.realization.base_width)
+
+
+def execute_together(runs: Sequence[Run]) -> list[Record]:
+    """Execute runs that differ in their seeds only: as one batch where that is faster, one by one elsewhere."""
+    if not batched(runs):
+        return [run.execute() for run in runs]
+    first = runs[0]
+    started = time.perf_counter()
+    built = [run._built() for run in runs]
+    found: list[list[Measurement]] = [[] for _ in runs]
+
+    def observe(step: int) -> None:
+        if step == 0 or step in first.steps:
+            for measured, (_, check) in zip(found, built, strict=True):
+                measured.extend(check.at(step))
+
+    batches = zip(*(run._batches() for run in runs), strict=True)
+    losses = train_together([n for n, _ in built], first._optimizer, first.setting.loss, batches, observe)
+    seconds = (time.perf_counter() - started) / len(runs)
+    device = device_name(first.realization.device)
+    return [
+        Record(run.key, run.config, tuple(sizes), tuple(values), seconds, device)
+        for run, sizes, values in zip(runs, found, losses, strict=True)
+    ]
+
+
+def batched(runs: Sequence[Run]) -> bool:
+    """Are these runs, which differ in their seeds only, faster as one batch?"""
+    real, optimizer = runs[0].realization, runs[0].setting.optimizer
+    on_cpu = torch.device(real.device).type == "cpu"
+    return len(runs) > 1 and real.width <= WIDEST and on_cpu and optimizer.elementwise
+
+
+def teams(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs that differ in their seeds only, together."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(key_of({**run.config, "seed": None}), []).append(run)
+    return list(found.values())
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch raises its own error on a GPU only; on the CPU the allocator's RuntimeError is told by its text.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@lru_cache
+def device_name(device: torch.device | str) -> str:
+    """What a run ran on, in words: the GPU's name, or the processor's architecture."""
+    if torch.device(device).type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu, {platform.machine()}"

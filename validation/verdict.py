@@ -17,8 +17,10 @@ twice more, always in this order:
 
     two terms     the leading slope of a two-term fit, in which the correction leads nowhere above the middle width, is
                   judged by the same rule; if it agrees, the prediction does
-    still bent    a slope below the prediction that rises significantly towards it has not arrived: inconclusive, with
-                  the width from which on the correction bends it by less than the allowance
+    still bent    a slope between the correction's exponent and the prediction that does not fall, or one that rises
+                  significantly towards the prediction, has not arrived: inconclusive, with the width from which on
+                  the correction bends it by less than the allowance; unless both terms are equal only far beyond the
+                  measured widths
 
 A correction can only lower a local slope, so a measured slope above its prediction is never excused. The rates of wrong
 verdicts of the whole procedure on synthetic laws are measured by :mod:`validation.error_rates`.
@@ -26,7 +28,7 @@ verdicts of the whole procedure on synthetic laws are measured by :mod:`validati
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -34,11 +36,26 @@ from math import gcd, lcm
 
 from tensorprog.exponent import Exponent
 from tensorprog.setting import Setting
+from validation.claims import Key
 from validation.fit import Correction, ErrorSource, Fit, Sizes, crossing, curvature, fit, fit_two_terms
 
-__all__ = ["ALLOWANCE", "MIN_WIDTHS", "Judgement", "Part", "Verdict", "assess", "judge", "judge_sum", "rival_gap"]
+__all__ = [
+    "ALLOWANCE",
+    "MIN_WIDTHS",
+    "Judgement",
+    "Part",
+    "Verdict",
+    "assess",
+    "judge",
+    "judge_regime",
+    "judge_sum",
+    "rival_gap",
+]
 
 MIN_WIDTHS = 3
+LATEST = 2
+"""A correction that would take over only beyond so many times the largest width excuses nothing: the measured law is
+then the correction's own, and that is a rival."""
 ALLOWANCE = Fraction(1, 5)
 """Allowance for finite-width corrections to a slope, in units of the distance to the nearest rival."""
 
@@ -78,19 +95,32 @@ def _gcd(values: Iterable[Fraction]) -> Fraction:
 
 
 def assess(
-    sizes: Sizes, predicted: Exponent, corrections: Sequence[Exponent] = (), gap: Fraction = Fraction(1, 2)
+    sizes: Sizes,
+    predicted: Exponent,
+    corrections: Sequence[Exponent] = (),
+    gap: Fraction = Fraction(1, 2),
+    *,
+    transient: Exponent | None = None,
 ) -> tuple[Fit, Judgement]:
     """Fit measured sizes and judge them, with the corrections that the theory knows; see the head of this module.
 
     Args:
         corrections: exponents below the predicted one, largest first.
+        transient: an exponent above the predicted one that a saturating function shows at first.
 
     Returns:
         The fit that decided and its judgement.
     """
     plain = fit(sizes)
     own = judge(plain, predicted, gap)
-    if own.verdict is Verdict.AGREES or predicted.infinite or not corrections or not plain.decidable:
+    p, allowance = float(predicted.const), float(ALLOWANCE * gap)
+    if own.verdict is Verdict.AGREES or predicted.infinite or not plain.decidable:
+        return plain, own
+    wrong = own.verdict is Verdict.DISAGREES
+    if wrong and transient is not None and p < plain.slope < float(transient.const) + allowance:
+        why = f"a bounded function of something that grows as n^{transient}: it shows that slope until it saturates"
+        return plain, Judgement(Verdict.INCONCLUSIVE, f"{why}; larger widths would decide")
+    if not corrections:
         return plain, own
     below = float((predicted - corrections[0]).const)
     two = fit_two_terms(sizes, below)
@@ -99,14 +129,13 @@ def assess(
         if judged.verdict is Verdict.AGREES:
             note = f"with a correction n^{corrections[0]} that leads below width {_round(two.correction.crossing)}"
             return two, Judgement(Verdict.AGREES, f"{judged.reason}; {note}")
-    p, allowance = float(predicted.const), float(ALLOWANCE * gap)
-    if own.verdict is Verdict.DISAGREES and plain.slope < p and curvature(sizes) > 0:
-        enough = _enough(Correction(below, crossing(sizes, p, below)), allowance)
-        return plain, Judgement(
-            Verdict.INCONCLUSIVE,
-            f"the slope still rises towards {predicted}, bent by a correction n^{corrections[0]}: "
-            f"it would decide from width {_round(enough)} on",
-        )
+    bend, between = curvature(sizes), p - below + allowance < plain.slope < p
+    if wrong and plain.slope < p and (bend > 0 or (between and bend == 0)):
+        equal = Correction(below, crossing(sizes, p, below))
+        if equal.crossing <= LATEST * max(plain.widths):
+            why = f"between {predicted} and its correction n^{corrections[0]}, which bends the slope"
+            enough = f"it would decide from width {_round(_enough(equal, allowance))} on"
+            return plain, Judgement(Verdict.INCONCLUSIVE, f"{why}: {enough}")
     return plain, own
 
 
@@ -151,6 +180,37 @@ def _need(fit: Fit, p: float, gap: float, allowance: float) -> str:
         factor = ((fit.high - fit.low) / 2 / room) ** 2
         return f"about {factor:.1f} times the seeds would decide"
     return "more and larger widths would decide"
+
+
+def judge_regime(values: Mapping[Key, Sizes], gap: Fraction = Fraction(1, 2)) -> tuple[Key | None, Judgement]:
+    """Does training diverge with the width? The verdict on a catastrophic claim.
+
+    It does where some value grows, its interval above the allowance for finite width, or is not finite at the largest
+    width. It does not where every value's interval excludes growth by the smallest exponent there can be.
+
+    Args:
+        values: measured sizes of activations before the readout and of their updates.
+
+    Returns:
+        The fastest growing value and the judgement.
+    """
+    allowance = float(ALLOWANCE * gap)
+    fits = {key: fit(sizes) for key, sizes in values.items()}
+    measured = {n for sizes in values.values() for n in sizes}
+    if len(measured) < MIN_WIDTHS:
+        return None, Judgement(Verdict.INCONCLUSIVE, f"{len(measured)} widths were measured, needs {MIN_WIDTHS}")
+    burst = [key for key, f in fits.items() if max(measured) in f.excluded]
+    if burst:
+        return burst[0], Judgement(Verdict.AGREES, f"values are not finite at width {max(measured)}")
+    steepest = max((k for k in fits if fits[k].decidable), key=lambda k: fits[k].low, default=None)
+    if steepest is None:
+        return None, Judgement(Verdict.INCONCLUSIVE, "no value has sizes to fit a power law to")
+    low, high = fits[steepest].low, max(f.high for f in fits.values() if f.decidable)
+    if low > allowance:
+        return steepest, Judgement(Verdict.AGREES, f"a value before the readout grows at least as n^{low:.2f}")
+    if high < float(gap) - allowance:
+        return steepest, Judgement(Verdict.DISAGREES, f"every value before the readout stays below n^{high:.2f}")
+    return steepest, Judgement(Verdict.INCONCLUSIVE, "growth is neither shown nor excluded: larger widths would decide")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ from tensorprog.errors import ExponentError, SettingError, TensorprogError, Unkn
 
 __all__ = ["Given", "Group", "Option", "UsageError", "naming", "parse"]
 
+NUMBERS = "N,..."
+"""The metavar of lists of whole numbers."""
+
 LISTED = 40
 """More accepted names than these are cut short: one line must stay readable."""
 
@@ -157,7 +160,8 @@ def parse(verb: str, description: str, example: str, groups: Sequence[Group], ar
         section = parser.add_argument_group(group.title)
         for option in group.options:
             _add(section, option)
-    split, extra = parser.parse_known_args(_joined(argv, {o.flag for o in known if o.metavar and not o.positional}))
+    takes_value = {o.flag: o.metavar == NUMBERS for o in known if o.metavar and not o.positional}
+    split, extra = parser.parse_known_args(_joined(argv, takes_value))
     if extra:
         _refuse(extra[0], known)
     values = {k: v for k, v in vars(split).items() if v is not None}
@@ -178,17 +182,29 @@ def _add(section: argparse._ArgumentGroup, option: Option) -> None:
         section.add_argument(option.flag, dest=option.flag, action="append_const", const="", help=text)
 
 
-def _joined(argv: Sequence[str], takes_value: set[str]) -> list[str]:
-    """``--lr-exponent -1/2`` as ``--lr-exponent=-1/2``: argparse would take -1/2 for an option."""
+def _joined(argv: Sequence[str], takes_value: Mapping[str, bool]) -> list[str]:
+    """``--lr-exponent -1/2`` as ``--lr-exponent=-1/2``: argparse would take -1/2 for an option.
+
+    Args:
+        takes_value: options with a value, and whether it is a list of numbers: ``--widths 64 128`` is ``64,128`` too.
+    """
     result: list[str] = []
-    rest = iter(argv)
-    for token in rest:
-        if token in takes_value and (value := next(rest, None)) is not None:
-            # A following long option is an option: the value was forgotten.
-            result += [token, value] if value.startswith("--") else [f"{token}={value}"]
-        else:
+    rest = list(argv)
+    while rest:
+        token = rest.pop(0)
+        if token not in takes_value or not rest:
             result.append(token)
+            continue
+        value = rest.pop(0)
+        while takes_value[token] and rest and _numbers(value) and _numbers(rest[0]):
+            value = f"{value},{rest.pop(0)}"
+        # A following long option is an option: the value was forgotten.
+        result += [token, value] if value.startswith("--") else [f"{token}={value}"]
     return result
+
+
+def _numbers(text: str) -> bool:
+    return text.replace(",", "").isdecimal()
 
 
 def _refuse(token: str, known: Sequence[Option]) -> NoReturn:

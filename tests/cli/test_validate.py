@@ -58,6 +58,30 @@ def test_options_arrive(run: Run, harness: dict[str, Any], tmp_path: Path) -> No
     assert Path(out).is_dir()
 
 
+def test_lists_of_numbers_may_have_spaces(run: Run, harness: dict[str, Any], tmp_path: Path) -> None:
+    run("validate", "--widths", "64", "128,256", "512", "--steps", "1", "2", "--out", str(tmp_path), "--json")
+    assert (harness["widths"], harness["steps"]) == ([64, 128, 256, 512], [1, 2])
+
+
+def test_suites_cases_and_one_setting(run: Run, harness: dict[str, Any], tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path), "--json")
+    run("validate", *out)
+    assert (harness["suite"].name, harness["cases"], harness["against"]) == ("quick", None, None)
+    run("validate", "--suite", "full", "--against", "mup", *out)
+    assert harness["suite"].name == "full"
+    assert harness["against"].name == "mup"
+    run("validate", "--cases", "mup-adam-mse-3-zero,sp-sgd-ce-2", *out)
+    assert harness["cases"] == ["mup-adam-mse-3-zero", "sp-sgd-ce-2"]
+    run("validate", "--optimizer", "adam", "--lr-exponent", "-1", "--hidden-layers", "3", "--steps", "2,5", *out)
+    (own,) = harness["cases"]
+    assert (own.setting.optimizer.name, str(own.setting.lr_exponent), len(own.setting.program.weights)) == (
+        "adam",
+        "-1",
+        4,
+    )
+    assert harness["steps"] == [2, 5]
+
+
 def test_a_disagreement_is_exit_code_one(run: Run, harness: dict[str, Any], tmp_path: Path) -> None:
     harness["ok"] = False
     assert run("validate", "--quick", "--out", str(tmp_path), "--json").code == 1

@@ -13,9 +13,12 @@ from tensorprog.exponent import ZERO_SIZE, exponent
 from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Builder
 from tensorprog.setting import setting
-from validation.fit import ErrorSource, Fit, fit
-from validation.verdict import MIN_WIDTHS, Judgement, Part, Verdict, judge, judge_sum, rival_gap
+from validation.error_rates import Law, error_rates
+from validation.fit import ErrorSource, Fit, crossing, curvature, fit, fit_two_terms
+from validation.measure import Quantity
+from validation.verdict import MIN_WIDTHS, Judgement, Part, Verdict, assess, judge, judge_regime, judge_sum, rival_gap
 
+Q = Quantity
 WIDTHS = (64, 128, 256, 512, 1024)
 
 
@@ -246,3 +249,113 @@ def test_a_sum_is_not_excused_when_a_part_is_wrong_or_the_bend_is_too_small() ->
     assert judge_sum(own, exponent("1/2"), small) is own
     agrees = Judgement(Verdict.AGREES, "")
     assert judge_sum(agrees, exponent("1/2"), named) is agrees
+
+
+# -- two terms, corrections
+
+
+def two_terms(slope: float, crossing_: float, *, noise: float = 0.0, seed: int = 0) -> dict[int, dict[int, float]]:
+    """n^slope sqrt(1 + crossing / n): a correction half a power below, equal at the crossing width."""
+    draw = np.random.default_rng(seed)
+    return {
+        n: {
+            s: float(n**slope * math.sqrt(1 + crossing_ / n) * np.exp(noise * draw.standard_normal())) for s in range(4)
+        }
+        for n in WIDTHS
+    }
+
+
+def test_two_term_fit_recovers_both_terms() -> None:
+    plain, two = fit(two_terms(0.5, 128)), fit_two_terms(two_terms(0.5, 128), 0.5)
+    assert two is not None
+    assert two.correction is not None
+    assert plain.slope < 0.4
+    assert two.slope == pytest.approx(0.5, abs=0.01)
+    assert two.correction.crossing == pytest.approx(128, rel=0.1)
+    assert two.at(512) == pytest.approx(512**0.5 * math.sqrt(1.25), rel=0.01)
+    assert two.correction.bend(128) == pytest.approx(0.25, rel=0.1)
+    assert crossing(two_terms(0.5, 900), 0.5, 0.5) == pytest.approx(900, rel=0.1)
+
+
+@pytest.mark.parametrize("at", [0, 32, 128, 256])
+def test_two_term_intervals_cover(at: float) -> None:
+    found = [fit_two_terms(two_terms(0.5, at, noise=0.05, seed=s), 0.5) for s in range(200)]
+    covered = [f.low <= 0.5 <= f.high for f in found if f is not None]
+    assert len(covered) == 200
+    assert np.mean(covered) >= 0.94
+
+
+def test_two_terms_need_five_widths() -> None:
+    sizes = two_terms(0.5, 128)
+    assert fit_two_terms({n: sizes[n] for n in WIDTHS[:4]}, 0.5) is None
+    assert fit_two_terms(sizes | {2048: dict.fromkeys(range(4), math.nan)}, 0.5) is None
+
+
+def test_curvature_has_a_sign_and_an_error() -> None:
+    assert curvature(two_terms(0.5, 200)) == 1
+    assert curvature({n: {s: 1 / v for s, v in row.items()} for n, row in two_terms(0.5, 200).items()}) == -1
+    assert curvature(law(0.5, noise=0.1)) == 0
+
+
+def assessed(sizes: dict[int, dict[int, float]], predicted: str, *known: str) -> Judgement:
+    return assess(sizes, exponent(predicted), [exponent(k) for k in known])[1]
+
+
+def test_a_known_correction_explains_a_bent_slope_and_an_unknown_one_does_not() -> None:
+    bent = two_terms(0.5, 350, noise=0.02)
+    assert assessed(bent, "1/2").verdict is Verdict.DISAGREES
+    judged = assessed(bent, "1/2", "0")
+    assert judged.verdict is Verdict.AGREES
+    assert "with a correction n^0" in judged.reason
+
+
+def test_a_correction_does_not_excuse_a_wrong_claim() -> None:
+    for slope in (-0.5, 0.0, 0.5):
+        sizes = law(slope, noise=0.05)
+        claim = exponent(Fraction(slope)) + exponent("1/2")
+        wrong = assess(sizes, claim, [claim - exponent("1/2")])[1]
+        assert wrong.verdict is Verdict.DISAGREES, slope
+        too_small = exponent(Fraction(slope)) - exponent("1/2")
+        assert assess(sizes, too_small, [too_small - exponent("1/2")])[1].verdict is Verdict.DISAGREES
+
+
+def test_a_late_crossing_is_inconclusive_with_the_width_that_decides() -> None:
+    judged = assessed(two_terms(0.5, 1700, noise=0.01), "1/2", "0")
+    assert judged.verdict is Verdict.INCONCLUSIVE
+    # 1700 (1/2 / 0.1 - 1) = 6800: from there the bend d r / (1 + r) is below 0.1.
+    decides = int(judged.reason.split("from width ")[1].split(" ")[0].replace(",", ""))
+    assert decides == pytest.approx(6800, rel=0.2)
+    assert assessed(two_terms(0.5, 1e5, noise=0.01), "1/2", "0").verdict is Verdict.DISAGREES  # the law of a rival
+
+
+def test_a_bounded_function_may_still_show_its_argument() -> None:
+    rising = law(0.4, noise=0.02)
+    inside = assess(rising, exponent(0), transient=exponent("1/2"))[1]
+    assert inside.verdict is Verdict.INCONCLUSIVE
+    assert "until it saturates" in inside.reason
+    assert assess(rising, exponent(0), transient=exponent("1/4"))[1].verdict is Verdict.DISAGREES
+    assert assess(law(-0.4), exponent(0), transient=exponent("1/2"))[1].verdict is Verdict.DISAGREES
+
+
+def test_rates_of_wrong_verdicts_of_the_whole_procedure() -> None:
+    """What docs/validation.md states, on fewer trials: early crossings are safe, late ones are not."""
+    for each in (Law(0.05), Law(0.15, crossing=32), Law(0.15, crossing=128)):
+        rates = error_rates(each, trials=150, seed=1)
+        assert rates.false_alarm <= 0.01, each
+        assert rates.miss <= 0.01, each
+        assert rates.undecided_right <= 0.1, each
+    late = error_rates(Law(0.15, crossing=2048), trials=60, seed=1)
+    assert late.false_alarm + late.undecided_right > 0.5  # nobody could tell from these widths
+
+
+def test_regimes() -> None:
+    calm = {("a", Q.ACTIVATION, 1): law(0, noise=0.02), ("a", Q.FEATURE, 1): law(-0.5, noise=0.02)}
+    grows = calm | {("b", Q.EFFECTIVE, 3): law(0.5, noise=0.05)}
+    bursts = calm | {("b", Q.FEATURE, 3): law(0) | {1024: dict.fromkeys(range(4), math.inf)}}
+    assert judge_regime(calm)[1].verdict is Verdict.DISAGREES
+    assert judge_regime(grows)[0] == ("b", Q.EFFECTIVE, 3)
+    assert judge_regime(grows)[1].verdict is Verdict.AGREES
+    assert judge_regime(bursts)[1].verdict is Verdict.AGREES
+    assert judge_regime(calm | {("b", Q.FEATURE, 1): law(0.3, noise=0.3)})[1].verdict is Verdict.INCONCLUSIVE
+    few = {k: {n: v[n] for n in WIDTHS[:2]} for k, v in calm.items()}
+    assert judge_regime(few)[1].verdict is Verdict.INCONCLUSIVE

@@ -150,3 +150,16 @@ def test_errors() -> None:
         Orthogonalised([w], lambda a, b: 1.0)  # type: ignore[list-item]
     with pytest.raises(SettingError, match=r"got \(2, 2, 2\); needs one or two axes"):
         Orthogonalised([{"params": parameter(2, 2, 2), "lr": 1.0}], lambda a, b: 1.0)
+
+
+@pytest.mark.parametrize("rank", [1, 60, 200, 512])
+def test_polar_factor_of_a_large_matrix_of_low_rank(rank: int) -> None:
+    """The decomposition within the range equals the whole one, at any rank, wide or tall."""
+    draw = torch.Generator().manual_seed(rank)
+    g = torch.randn(640, rank, generator=draw, dtype=torch.float64) @ torch.randn(
+        rank, 512, generator=draw, dtype=torch.float64
+    )
+    u, s, vh = torch.linalg.svd(g, full_matrices=False)
+    whole = (u * (s > 1e-9 * s[0])) @ vh
+    torch.testing.assert_close(orthogonalised(g), whole)
+    torch.testing.assert_close(orthogonalised(g.T), whole.T)

@@ -1,0 +1,150 @@
+"""Claims, the registry of cases, and the constants that they are trained with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import combinations, product
+
+import pytest
+
+import tensorprog as tp
+from tensorprog.corrections import corrections
+from tensorprog.derive import derive_setting
+from tensorprog.errors import UnknownName
+from tensorprog.exponent import exponent
+from tensorprog.regimes import Regime
+from tensorprog.setting import setting
+from tensorprog.stability import stable_rates
+from validation.cases import AXES, CASES, FULL, QUICK, SUITES, Case, case, covering
+from validation.claims import Prediction, parts, predictions
+from validation.constants import BASE_WIDTH, CALIBRATION_WIDTH, FEATURE_CHANGE, _feature_change, calibrated
+from validation.measure import OUTPUT, Quantity
+
+Q = Quantity
+
+# -- claims
+
+
+def test_every_derived_number_is_a_claim() -> None:
+    for name in ("sp-sgd-ce-2", "mup-adam-ce-2", "mfp-muon-ce-2"):
+        s = CASES[name].setting
+        found = predictions(s, (1, 3))
+        assert len({p.key for p in found}) == len(found) == 27
+        assert {p.site for p in found} == {"input", "hidden.1", "readout", OUTPUT}
+        derived = derive_setting(s)
+        by_key = {p.key: p.exponent for p in found}
+        for t in (1, 3):
+            for name_, e in derived.step(t).sites.items():
+                assert by_key[name_, Q.EFFECTIVE, t] == e.effective
+            assert by_key[OUTPUT, Q.LOGIT_UPDATE, t] == derived.step(t).logit_update
+
+
+def test_a_catastrophic_setting_claims_its_regime_alone() -> None:
+    (only,) = predictions(CASES["sp-sgd-ce-2-beyond"].setting, (1, 3))
+    assert only.key == (OUTPUT, Q.REGIME, 3)
+    assert only.stated == "catastrophic"
+    assert only.exponent > exponent(0)
+
+
+def test_parts_of_sums() -> None:
+    s = CASES["sp-adam-mse-2"].setting
+
+    def named(site: str, quantity: Q, step: int = 1) -> set[tuple[str, Q, int]]:
+        return set(parts(s, Prediction(site, quantity, step, exponent(0))))
+
+    assert named("hidden.1", Q.ACTIVATION) == {("hidden.1", Q.ACTIVATION, 0), ("hidden.1", Q.FEATURE, 1)}
+    assert named("hidden.1", Q.FEATURE) == {("hidden.1", Q.EFFECTIVE, 1), ("hidden.1", Q.PROPAGATING, 1)}
+    assert named("input", Q.FEATURE) == {("input", Q.EFFECTIVE, 1)}  # its input is data
+    assert named(OUTPUT, Q.LOGIT_UPDATE) == {("readout", Q.EFFECTIVE, 1), ("readout", Q.PROPAGATING, 1)}
+    assert named(OUTPUT, Q.LOGITS) == named(OUTPUT, Q.LOGIT_UPDATE) | {(OUTPUT, Q.LOGITS, 0)}
+    assert named(OUTPUT, Q.LOSS_GRADIENT) == {(OUTPUT, Q.TARGETS, 0), (OUTPUT, Q.LOGITS, 1)}
+    assert named("hidden.1", Q.EFFECTIVE) == set()
+    assert named(OUTPUT, Q.LOGITS, 0) == set()
+    bounded = CASES["sp-adam-ce-2"].setting
+    assert list(parts(bounded, Prediction(OUTPUT, Q.LOSS_GRADIENT, 1, exponent(0)))) == []
+
+
+def test_bounded_chi_of_diverging_logits_has_a_transient() -> None:
+    by_key = {p.key: p for p in predictions(CASES["sp-adam-ce-2"].setting, (1,))}
+    assert str(by_key[OUTPUT, Q.LOSS_GRADIENT, 1].transient) == "1/2"
+    by_key = {p.key: p for p in predictions(CASES["mup-adam-ce-2"].setting, (1,))}
+    assert by_key[OUTPUT, Q.LOSS_GRADIENT, 1].transient is None
+
+
+# -- corrections
+
+
+def test_corrections_are_remainders_parts_and_smaller_terms() -> None:
+    d = tp.derive(tp.mlp(hidden_layers=2), "mfp", optimizer="sgd", loss="ce")
+
+    def known(target: str, step: int = 1) -> list[str]:
+        return [str(e) for e in corrections(d, target, step=step)]
+
+    assert known("hidden.1.activation") == ["-1/2"]  # x_0 is n^-1/2 under an update of n^0
+    assert known("readout.propagating") == ["-1/2"]  # the central-limit remainder of an aligned sum
+    assert known("logits") == ["-1/2", "-1"]  # the effective update, and f_0
+    assert known("hidden.1.activation", 0) == []
+    zero = tp.derive(tp.mlp(hidden_layers=2), "mup", zero_readout=True)
+    assert corrections(zero, "hidden.1.effective", step=1) == ()
+    for name in QUICK.cases:
+        s = CASES[name].setting
+        for p in predictions(s, (1, 3)):
+            assert all(q < p.exponent for q in p.corrections)
+            assert list(p.corrections) == sorted(p.corrections, reverse=True)
+
+
+# -- cases
+
+
+def test_the_registry_is_the_product_of_its_axes() -> None:
+    at_edge = [n for n in CASES if not n.endswith("-beyond")]
+    assert len(at_edge) == 5 * 4 * 3 * 4 * 2
+    assert {case(n) for n in at_edge} == {CASES[n] for n in at_edge}
+    with pytest.raises(UnknownName, match="accepted are sp-sgd-ce-2"):
+        case("sp-sgd-ce-7")
+
+
+@pytest.mark.parametrize("name", ["sp-sgd-ce-2", "mup-muon-mse-1-zero", "ntp-adam-huber-3"])
+def test_cases_are_at_the_edge_or_half_a_power_beyond(name: str) -> None:
+    at_edge, wild = CASES[name], CASES[f"{name}-beyond"]
+    rates = stable_rates(at_edge.base)
+    assert at_edge.setting.lr_exponent == rates.exponent
+    assert wild.setting.lr_exponent - at_edge.setting.lr_exponent == exponent("1/2")
+    assert derive_setting(at_edge.setting).regime is not Regime.CATASTROPHIC
+    assert derive_setting(wild.setting).regime is Regime.CATASTROPHIC
+
+
+def test_suites_name_cases_and_cover_every_pair_of_levels() -> None:
+    for suite in SUITES.values():
+        assert set(suite.cases) <= set(CASES)
+        assert len(set(suite.cases)) == len(suite.cases)
+    assert set(QUICK.cases) <= set(FULL.cases) | {n for n in QUICK.cases if n.endswith("-beyond")}
+    assert max(QUICK.widths) == 2048
+    assert max(FULL.widths) == 16384
+    assert FULL.seeds >= 5
+    rows = covering(AXES, 2)
+    for a, b in combinations(AXES, 2):
+        assert {(r[a], r[b]) for r in rows} == set(product(AXES[a], AXES[b]))
+    assert len(rows) < 30
+
+
+# -- constants
+
+
+def test_calibration_reaches_the_wanted_feature_change() -> None:
+    for name in ("sp-sgd-ce-2", "sp-sgd-mse-2"):
+        c = CASES[name]
+        constants = calibrated(c.setting, c.data)
+        assert constants == c.constants  # deterministic
+        e = derive_setting(c.setting).step(3).sites["hidden.1"].feature
+        assert e is not None
+        wanted = FEATURE_CHANGE * (CALIBRATION_WIDTH / BASE_WIDTH) ** float(e.const)
+        assert _feature_change(c.setting, c.data, constants, 3) == pytest.approx(wanted, rel=0.1)
+
+
+def test_constants_do_not_depend_on_how_a_case_is_given() -> None:
+    one = Case("own", setting(tp.mlp(hidden_layers=2), "sp", lr_exponent="-1/2"))
+    assert one.constants == CASES["sp-sgd-ce-2"].constants
+    wild = replace(CASES["sp-sgd-ce-2"], name="wild", edge=Fraction(1, 2))
+    assert wild.constants == CASES["sp-sgd-ce-2-beyond"].constants == CASES["sp-sgd-ce-2"].constants
