@@ -229,11 +229,11 @@ def judge_sum(own: Judgement, predicted: Exponent, parts: list[Part], gap: Fract
     At finite width the smaller power still bends the slope of the sum: with r the smaller parts over the largest, the
     local slope lies up to d r / (1 + r) below the leading exponent, d the difference of the exponents. Where that
     bend is larger than the allowance, the sum cannot decide, and its parts, which are judged on their own, must: if
-    all of them agree, the sum is inconclusive, with the width from which on it would not be. If any part disagrees,
-    so does the sum.
+    none of them disagrees, the sum is inconclusive, with the width from which on it would not be. If any part
+    disagrees, so does the sum.
     """
     live = [p for p in parts if not p.predicted.infinite]
-    if own.verdict is not Verdict.DISAGREES or len(live) < 2 or any(p.verdict is not Verdict.AGREES for p in parts):
+    if own.verdict is not Verdict.DISAGREES or len(live) < 2 or any(p.verdict is Verdict.DISAGREES for p in parts):
         return own
     lead = max(live, key=lambda p: p.predicted)
     rest = [p for p in live if p.predicted < lead.predicted]
@@ -249,7 +249,7 @@ def judge_sum(own: Judgement, predicted: Exponent, parts: list[Part], gap: Fract
     enough = width * (ratio * (d - allowance) / allowance) ** (1 / d)
     return Judgement(
         Verdict.INCONCLUSIVE,
-        f"its part {second.name} (n^{second.predicted}) still bends the slope; its parts agree on their own, "
+        f"its part {second.name} (n^{second.predicted}) still bends the slope; no part disagrees on its own, "
         f"the sum decides from width {_round(enough)} on",
     )
 
