@@ -14,7 +14,6 @@ Ref: Haas et al. 2025 (arXiv 2505.22491), Section 4, "refined coordinate check";
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -26,6 +25,7 @@ from tensorprog.losses import Loss
 from tensorprog.program import MatMul
 from validation.data import Batch
 from validation.realize import Network
+from validation.sizes import rms
 
 __all__ = ["OUTPUT", "CoordinateCheck", "Measurement", "Quantity", "rms"]
 
@@ -67,52 +67,6 @@ class Measurement:
     quantity: Quantity
     step: int
     size: float
-
-
-def rms(x: Tensor) -> float:
-    """Root mean square over all entries; nan and inf come out as they are, no size of entries overflows.
-
-    Squares are summed in float32 along rows of 2^12 entries, and the rows in float64: the relative error stays below
-    1e-6, and there is no float64 copy, which takes twenty times longer for a wide weight.
-    """
-    return float(deferred_rms(x))
-
-
-def deferred_rms(x: Tensor) -> float | Tensor:
-    """The same; on an accelerator a tensor without axes, for the caller to read once all sizes are under way."""
-    if x.is_complex():
-        x = torch.view_as_real(x.resolve_conj())
-    count = x.numel()
-    if not count:
-        return 0.0
-    if not x.is_cpu:
-        exact = torch.float32 if x.device.type == "mps" else torch.float64
-        deferred: Tensor = torch.linalg.vector_norm(x, dtype=exact) / math.sqrt(count)
-        return deferred
-    if x.dtype.itemsize < 4:
-        x = x.float()
-    size = _norm(x, count) / math.sqrt(count)
-    if _SQUARES_UNDERFLOW < size < math.inf or x.dtype is torch.float64:
-        return size
-    # Zero, tiny, huge or not finite: squares are no use, or were not in float32. Most often exactly zero.
-    peak = float(x.abs().amax())
-    if peak == 0.0 or not math.isfinite(peak):
-        return peak
-    return float(torch.linalg.vector_norm(x, dtype=torch.float64)) / math.sqrt(count)
-
-
-_ROW = 1 << 12
-_SQUARES_UNDERFLOW = 1e-15
-
-
-def _norm(x: Tensor, count: int) -> float:
-    if x.dtype is torch.float64 or count <= 2 * _ROW:
-        return float(torch.linalg.vector_norm(x))
-    flat = x.reshape(-1)
-    rest = count % _ROW
-    rows = torch.linalg.vector_norm(flat[: count - rest].view(-1, _ROW), dim=1)
-    norm = float(torch.linalg.vector_norm(rows, dtype=torch.float64))
-    return math.hypot(norm, float(torch.linalg.vector_norm(flat[count - rest :]))) if rest else norm
 
 
 class CoordinateCheck:
