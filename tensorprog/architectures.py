@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tensorprog.errors import SettingError
-from tensorprog.layers import dense
+from tensorprog.errors import SettingError, UnknownName
+from tensorprog.exponent import ZERO, ExponentLike, exponent
+from tensorprog.layers import dense, layer_norm, rms_norm
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
-from tensorprog.program import Builder, Program
+from tensorprog.program import Builder, Program, Value
 
-__all__ = ["ARCHITECTURES", "mlp"]
+__all__ = ["ARCHITECTURES", "mlp", "resnet_mlp"]
 
 
 def mlp(hidden_layers: int = 2, activation: str | Nonlinearity = "relu", bias: bool = False) -> Program:
@@ -44,4 +45,67 @@ def mlp(hidden_layers: int = 2, activation: str | Nonlinearity = "relu", bias: b
     return b.build(logits, label, model="mlp", hidden_layers=hidden_layers, activation=phi.name, bias=bias)
 
 
-ARCHITECTURES: dict[str, Callable[..., Program]] = {"mlp": mlp}
+NORMS: dict[str, Callable[..., Value]] = {"layernorm": layer_norm, "rmsnorm": rms_norm}
+
+
+def resnet_mlp(
+    blocks: int = 2,
+    activation: str | Nonlinearity = "relu",
+    norm: str = "none",
+    placement: str = "pre",
+    gain: bool = True,
+    bias: bool = False,
+    branch_exponent: ExponentLike = 0,
+) -> Program:
+    """A residual multilayer perceptron: input, residual blocks x + n^branch_exponent W_out phi(W_in norm(x)), readout.
+
+    Args:
+        blocks: the number of residual blocks, at least 1.
+        activation: inside the blocks.
+        norm: ``none``, ``layernorm`` or ``rmsnorm``.
+        placement: ``pre``: before each block and once before the readout; ``post``: after each sum.
+        gain: trainable gains in the norm layers.
+        bias: trainable biases in every layer.
+        branch_exponent: a multiplier of the branches that depends on the width.
+
+    Raises:
+        SettingError, UnknownName: for values that are not accepted.
+
+    Example:
+        >>> [site.name for site in resnet_mlp(blocks=1, norm="rmsnorm", gain=False).sites]
+        ['input', 'block.1.in', 'block.1.out', 'readout']
+
+    Ref: He et al. 2016 (arXiv 1512.03385); pre-norm: Xiong et al. 2020 (arXiv 2002.04745).
+    """
+    if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 1:
+        raise SettingError("blocks", blocks, "needs an integer of at least 1")
+    if norm not in ("none", *NORMS):
+        raise UnknownName("norm", norm, ("none", *NORMS))
+    if placement not in ("pre", "post"):
+        raise UnknownName("placement", placement, ("pre", "post"))
+    phi = nonlinearity(activation)
+    b = Builder()
+
+    def normalised(name: str, x: Value, here: str) -> Value:
+        return NORMS[norm](b, name, x, gain=gain) if norm in NORMS and here == placement else x
+
+    x = dense(b, "input", b.data("x"), b.width, bias=bias)
+    for i in range(1, blocks + 1):
+        h = normalised(f"block.{i}.norm", x, "pre")
+        h = dense(b, f"block.{i}.in", h, b.width, phi, bias=bias)
+        h = dense(b, f"block.{i}.out", h, b.width, bias=bias)
+        x = normalised(f"block.{i}.norm", b.add(x, b.scaled(h, branch_exponent)), "post")
+    x = normalised("norm", x, "pre")
+    logits = dense(b, "readout", x, b.finite("classes"), bias=bias)
+    chosen: dict[str, object] = {"blocks": blocks, "activation": phi.name, "norm": norm}
+    if norm in NORMS:
+        chosen |= {"placement": placement, "gain": gain}
+    if bias:
+        chosen["bias"] = True
+    if exponent(branch_exponent) != ZERO:
+        chosen["branch_exponent"] = str(exponent(branch_exponent))
+    label = f"resnet-mlp({', '.join(f'{k}={v}' for k, v in chosen.items())})"
+    return b.build(logits, label, model="resnet-mlp", **chosen)
+
+
+ARCHITECTURES: dict[str, Callable[..., Program]] = {"mlp": mlp, "resnet-mlp": resnet_mlp}

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tensorprog.errors import Unsupported
 from tensorprog.program import (
     Add,
     Apply,
     Axis,
+    Center,
     Data,
     Instruction,
     MatMul,
     Moment,
     Multiply,
+    Normalize,
+    NormalizeGradient,
     Program,
     Scaled,
     Weight,
@@ -114,6 +118,16 @@ class _Differentiation:
                         to(this, Multiply((d, other)))
             case Scaled((x,), power):
                 to(x, Scaled((d,), power))
+            case Center((x,)):
+                to(x, Center((d,)))
+            case Normalize((x,), axis):
+                to(x, NormalizeGradient((x, d), axis))
+            case NormalizeGradient():
+                raise Unsupported(
+                    "the gradient of a gradient",
+                    "the transpose of a norm's transpose has no rule",
+                    "Differentiate a forward program.",
+                )
             case Data():
                 pass
 

@@ -7,13 +7,28 @@ Tensor Programs master theorem) and :func:`tensorprog.scale.moment` (law of larg
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from tensorprog import nonlinearities
 from tensorprog.exponent import ZERO, Exponent, largest
 from tensorprog.pattern import LEVELS, Pattern, odd_span, reaching
-from tensorprog.program import Add, Apply, Builder, Data, Instruction, MatMul, Moment, Multiply, Scaled, Weight
+from tensorprog.program import (
+    Add,
+    Apply,
+    Builder,
+    Center,
+    Data,
+    Instruction,
+    MatMul,
+    Moment,
+    Multiply,
+    Normalize,
+    NormalizeGradient,
+    Scaled,
+    Weight,
+)
 from tensorprog.scale import NOTHING, Reason, Scale, Term, moment
 
 __all__ = ["Calculus", "Field", "Piece", "sizes"]
@@ -79,6 +94,7 @@ class Calculus:
         self.resolution = None if leading_only else widest / 2
         self.fields: dict[tuple[Weight, bool], dict[object, Field]] = {}
         self.pieces: dict[Weight, dict[object, Piece]] = {w: {} for w in weights}
+        self.multiples: dict[Weight, Exponent] = {}
 
     # -- weights --------------------------------------------------------------------------------------------
 
@@ -154,11 +170,26 @@ class Calculus:
                     terms.append(Term(e, pattern, Reason("back-reaction", name, ZERO, (coefficient, t))))
         return Scale(terms)
 
-    def update_product(self, weight: Weight, x: Scale, transposed: bool = False) -> Scale:
-        """(W_t - W_0) x or its transpose: never materialised, each piece is coefficient * out * <into, x>."""
+    def update_product(self, weight: Weight, x: Scale, transposed: bool = False, *, initial: Scale) -> Scale:
+        """(W_t - W_0) x or its transpose: never materialised.
+
+        A piece gives coefficient * out * <into, x>; a multiple of the initial weight, which decay leaves, that multiple
+        of W_0 x.
+
+        Args:
+            initial: W_0 x, fresh field and back-reaction (or the transpose).
+        """
+        result = self.piece_product(weight, self.pieces[weight].values(), x, transposed)
+        multiple = self.multiples.get(weight)
+        if multiple is not None:
+            result = result + initial.shift(multiple, "decay", f"{weight.name}_0 decayed")
+        return result.resolved(self.resolution)
+
+    def piece_product(self, weight: Weight, pieces: Iterable[Piece], x: Scale, transposed: bool = False) -> Scale:
+        """The product of a sum of pieces with x."""
         result = NOTHING
         axis = weight.out if transposed else weight.into
-        for piece in self.pieces[weight].values():
+        for piece in pieces:
             left, right = (piece.into, piece.out) if transposed else (piece.out, piece.into)
             name = "out" if transposed else "in"
             overlap = moment(right, x, axis.size, f"<{name}_{piece.step}({weight.name}), .>")
@@ -168,6 +199,51 @@ class Calculus:
     def add_piece(self, weight: Weight, piece: Piece) -> None:
         """Record an update; one that equals an earlier one in scale adds nothing new."""
         self.pieces[weight].setdefault(piece.key, piece)
+
+    def add_multiple(self, weight: Weight, power: Exponent) -> None:
+        """Record W <- W + n^power W, with the weight as it is: the initial weight and every piece so far.
+
+        For power <= 0 a piece's multiple has the shape of the piece and is no larger, so only that of W_0 is new: in
+        W_t - W_0 it is the one full-rank term. For power > 0 all of them grow.
+        """
+        old = self.multiples.get(weight)
+        if power > ZERO:
+            pieces, self.pieces[weight] = self.pieces[weight].values(), {}
+            for piece in pieces:
+                grown = piece.coefficient.shift(power, "decay", f"{weight.name} decayed")
+                self.add_piece(weight, replace(piece, coefficient=grown))
+            power = power if old is None else max(power, power + old)
+        if old is None or old < power:
+            self.multiples[weight] = power
+
+    @contextmanager
+    def perturbed(self, pieces: Mapping[Weight, Sequence[Piece]]) -> Iterator[None]:
+        """Pieces on top of the weights for a while: what is derived inside sees them, what comes after does not."""
+        kept = self.pieces
+        self.pieces = {w: {**known, **{p.key: p for p in pieces.get(w, ())}} for w, known in kept.items()}
+        try:
+            yield
+        finally:
+            self.pieces = kept
+
+    def entries(self, weight: Weight) -> Exponent:
+        """The exponent of the entries (RMS) of the effective weight W_t: the largest of its summands (genericity)."""
+        initial = self.initial[weight]
+        sizes = [p.coefficient.top + p.out.top + p.into.top for p in self.pieces[weight].values()]
+        multiple = self.multiples.get(weight)
+        return largest([initial, *([] if multiple is None else [initial + multiple]), *sizes])
+
+    @property
+    def knowledge(self) -> tuple[object, ...]:
+        """What is known of the weights: equal before and after a step means that it repeats.
+
+        The number of distinct pieces and of fields, and the multiples of the initial weights.
+        """
+        return (
+            sum(len(p) for p in self.pieces.values()),
+            sum(len(f) for f in self.fields.values()),
+            *self.multiples.items(),
+        )
 
     # -- instructions -----------------------------------------------------------------------------------------
 
@@ -179,7 +255,9 @@ class Calculus:
         match ins:
             case MatMul(weight, _, transposed):
                 result = self.initial_product(weight, args[0], transposed)
-                return result + self.update_product(weight, args[0], transposed) if trained else result
+                if not trained:
+                    return result
+                return result + self.update_product(weight, args[0], transposed, initial=result)
             case Apply(function, _, order):
                 return nonlinearities.apply(function.derivative_facts(order), args[0], _label(function.name, order))
             case Add():
@@ -190,6 +268,14 @@ class Calculus:
                 return moment(args[0], args[1], axis.size, "<x, y>")
             case Scaled(_, power):
                 return args[0].shift(power, "multiplier", f"n^({power})")
+            case Center():
+                # The mean is at most as large as x and, where it is not smaller by a whole central-limit factor, its
+                # pattern, the trivial one, is among those of x: nothing is added.
+                return args[0]
+            case Normalize():
+                return _normalized(args[0])
+            case NormalizeGradient(_, axis):
+                return _normalized_gradient(args[0], args[1], axis.size)
         raise TypeError(ins)
 
     def change(self, ins: Instruction, initial: Sequence[Scale], delta: Sequence[Scale]) -> Scale:
@@ -210,8 +296,10 @@ class Calculus:
                 (x, y), (dx, dy) = initial, delta
                 pairs = ((dx, y), (x, dy), (dx, dy))
                 return _sum([self.value(ins, pair) for pair in pairs])
-            case Scaled():
+            case Scaled() | Center():
                 return self.value(ins, delta)
+            case Normalize():
+                return _normalized_change(initial[0], delta[0], ins.axis.size)
         raise TypeError(ins)
 
 
@@ -234,6 +322,36 @@ def sizes(builder: Builder, *, levels: int = LEVELS) -> list[Scale]:
         else:
             values.append(calculus.value(ins, [values[a] for a in ins.args]))
     return values
+
+
+def _normalized(x: Scale) -> Scale:
+    """x / rms(x): patterns stay, the largest term becomes Theta(1)."""
+    return x if x.is_zero else x.shift(-x.top, "norm", "/ rms(x)")
+
+
+def _normalized_change(x: Scale, d: Scale, size: Exponent) -> Scale:
+    """(x + d) / rms(x + d) - x / rms(x).
+
+    A change below x: d / r plus y times the relative change of r, (2 <x, d> + <d, d>) / (2 <x, x>). As large or larger:
+    the difference of two vectors of size one, which do not cancel. The change of 1/r itself is no use there: it is as
+    large as 1/r, while the new 1/r is small.
+    """
+    if d.is_zero or x.is_zero:
+        return _normalized(d)
+    if not d.top < x.top:
+        return _normalized(x + d) + _normalized(x)
+    relative = moment(x, d, size, "<x, Delta x>") + moment(d, d, size, "<Delta x, Delta x>")
+    relative = relative.shift(-size - x.top * 2, "norm", "/ <x, x>")
+    return d.shift(-x.top, "norm", "/ rms(x)") + _normalized(x) * relative
+
+
+def _normalized_gradient(x: Scale, d: Scale, size: Exponent) -> Scale:
+    """(d - y <y, d> / n) / rms(x) with y = x / rms(x); zero where x is: a negligible epsilon divides it."""
+    if x.is_zero or d.is_zero:
+        return NOTHING
+    y = _normalized(x)
+    along = moment(y, d, size, "<y, .>").shift(-size, "norm", "/ n")
+    return (d + y * along).shift(-x.top, "norm", "/ rms(x)")
 
 
 def _sum(parts: Sequence[Scale]) -> Scale:

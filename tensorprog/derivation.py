@@ -27,7 +27,7 @@ ASSUMPTIONS = (
     "i.i.d. symmetric initial weights; data and targets are Theta(1); labels carry noise, so chi does not vanish",
 )
 
-QUANTITIES = ("effective", "propagating", "feature", "activation")
+QUANTITIES = ("effective", "propagating", "feature", "activation", "perturbation")
 
 MAX_DEPTH = 100
 """The deepest explanation: beyond it nobody reads on."""
@@ -43,6 +43,7 @@ class SiteExponents:
         effective: of (W_t - W_0) x_t.
         propagating: of W_0 (x_t - x_0); None where the input is data.
         feature: of the activation's change; None at the readout.
+        perturbation: of E x~, where the optimizer takes its gradient at perturbed weights W_t + E; None for others.
     """
 
     role: str
@@ -50,11 +51,12 @@ class SiteExponents:
     effective: Exponent | None = None
     propagating: Exponent | None = None
     feature: Exponent | None = None
+    perturbation: Exponent | None = None
 
 
 @dataclass(frozen=True)
 class StepExponents:
-    """Exponents after ``step`` optimizer steps; step 0 has activations and logits only."""
+    """Exponents after ``step`` optimizer steps; step 0 has activations, logits and perturbations only."""
 
     step: int
     logits: Exponent
@@ -69,6 +71,8 @@ class StepExponents:
             if self.step:
                 parts = {"effective": s.effective, "propagating": s.propagating, "feature": s.feature}
                 sites[name] |= {k: None if v is None else str(v) for k, v in parts.items()}
+            if s.perturbation is not None:
+                sites[name]["perturbation"] = str(s.perturbation)
         result: dict[str, Any] = {"step": self.step, "logits": str(self.logits)}
         if self.step:
             result |= {"logit_update": str(self.logit_update), "loss_gradient": str(self.loss_gradient)}
@@ -130,14 +134,16 @@ class Derivation:
 
     def _site(self, site: Site, step: Step, t: int) -> SiteExponents:
         role, activation = site.weight.role.value, step.total(site.activation).top
+        moved = None if step.perturbed is None else step.perturbed.effective[site.product].top
         if not t:
-            return SiteExponents(role, activation)
+            return SiteExponents(role, activation, perturbation=moved)
         return SiteExponents(
             role,
             activation,
             step.effective[site.product].top,
             step.propagating[site.product].top if site.trained_input else None,
             None if self._is_output(site) else step.change[site.activation].top,
+            moved,
         )
 
     def _is_output(self, site: Site) -> bool:
@@ -160,6 +166,8 @@ class Derivation:
             table |= {"logit_update": here.change[output], "loss_gradient": here.chi}
         for s in self.setting.program.sites:
             table[f"{s.name}.activation"] = here.total(s.activation)
+            if here.perturbed is not None:
+                table[f"{s.name}.perturbation"] = here.perturbed.effective[s.product]
             if not step:
                 continue
             table[f"{s.name}.effective"] = here.effective[s.product]
@@ -263,6 +271,7 @@ _FORMULAS = {
     "propagating": "W_0 (x_t - x_0)",
     "feature": "x_t - x_0 after the nonlinearity",
     "activation": "coordinate size of x_t",
+    "perturbation": "E x~_t, the effect of the perturbed weight",
     "logits": "f_t",
     "logit_update": "f_t - f_0",
     "loss_gradient": "chi = dL/df",

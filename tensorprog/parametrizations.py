@@ -8,13 +8,13 @@ To add one: write a :class:`Parametrization` and list it in ``PARAMETRIZATIONS``
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from tensorprog.errors import SettingError, UnknownName
-from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
-from tensorprog.optimizers import Gradient, Optimizer
+from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent, largest
+from tensorprog.optimizers import Gradient, Optimizer, Outer, Parameter, Part
 from tensorprog.program import ONE, Program, Role, Weight
 from tensorprog.scale import Scale
 
@@ -42,8 +42,8 @@ class ABC:
         return self.a.symbols | self.b.symbols | self.c.symbols
 
 
-Rates = Callable[[Weight, Mapping[Weight, ABC], Optimizer], Exponent]
-"""How an entry gives c once a and b are known."""
+Rates = Callable[[Mapping[Weight, ABC], Optimizer], Mapping[Weight, Exponent]]
+"""How an entry gives the c of every weight once a and b are known."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ class Parametrization:
         result = {w: self._shape(w, program) for w in program.weights}
         rates = self.c
         if callable(rates):
-            result = {w: replace(abc, c=rates(w, result, optimizer)) for w, abc in result.items()}
+            c = rates(result, optimizer)
+            result = {w: replace(abc, c=c[w]) for w, abc in result.items()}
         return self._override(result, program)
 
     def _shape(self, weight: Weight, program: Program) -> ABC:
@@ -197,21 +198,30 @@ def _read(value: ExponentLike, what: str, *, zero_ok: bool) -> Exponent:
 # -- rules for the learning rates ----------------------------------------------------------------------------------
 
 
-def unit_updates(weight: Weight, shapes: Mapping[Weight, ABC], optimizer: Optimizer) -> Exponent:
-    """c such that the weight's effective update is Theta(1) with fully aligned, Theta(1) inputs.
+def unit_updates(shapes: Mapping[Weight, ABC], optimizer: Optimizer) -> dict[Weight, Exponent]:
+    """c such that every weight's effective update is Theta(1) with fully aligned, Theta(1) inputs.
 
     The gradient that arrives at a wide output has the readout's effective initial entries, -(a + b) of the readout;
-    the optimizer's own ``direction`` gives the rest, so the rule covers every optimizer.
+    the optimizer's own ``update`` gives the rest, so the rule covers every optimizer. Weight decay is no part of it.
 
     Ref: the maximal-update criterion of Yang & Hu 2021 (arXiv 2011.14522), Section 5.
     """
     readouts = [abc.initial for w, abc in shapes.items() if w.role is Role.READOUT]
     arriving = max((e for e in readouts if not e.infinite), default=ZERO)
-    a = shapes[weight].a
-    out = Scale.source((arriving if weight.out.wide else ZERO) - a, rule="constant", what="dh")
     into = Scale.source(ZERO, rule="constant", what="x")
-    pieces = list(optimizer.direction([Gradient(((out, into),))], weight))
-    return max(e + o.top + i.top + weight.into.size for e, o, i in pieces) - a
+
+    def seen(w: Weight, abc: ABC) -> Parameter:
+        out = Scale.source((arriving if w.out.wide else ZERO) - abc.a, rule="constant", what="dh")
+        return Parameter(w, (Gradient.of([(out, into)]),), lambda: -abc.b)
+
+    steps = optimizer.update([seen(w, abc) for w, abc in shapes.items()])
+    return {w: _unit(steps[w], w) - abc.a for w, abc in shapes.items()}
+
+
+def _unit(parts: Iterable[Part], weight: Weight) -> Exponent:
+    """The exponent of a step's product with an aligned, Theta(1) input."""
+    moved = largest(part.size for part in parts if isinstance(part, Outer))
+    return ZERO if moved.infinite else moved + weight.into.size  # a step that is exactly zero has any rate
 
 
 def _roles(input: ExponentLike, hidden: ExponentLike, readout: ExponentLike) -> Mapping[Role, Exponent]:

@@ -19,11 +19,14 @@ __all__ = [
     "Apply",
     "Axis",
     "Builder",
+    "Center",
     "Data",
     "Instruction",
     "MatMul",
     "Moment",
     "Multiply",
+    "Normalize",
+    "NormalizeGradient",
     "Program",
     "Role",
     "Scaled",
@@ -60,11 +63,17 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Weight:
-    """A trainable matrix with axes out x in; a bias or gain has ``into = ONE``."""
+    """A trainable matrix with axes out x in; a bias or gain has ``into = ONE``.
+
+    Args:
+        zero: the layer starts it at exact zeros (a gain's deviation from one, an adapter's second factor), whatever the
+            parametrization says of its role.
+    """
 
     name: str
     out: Axis
     into: Axis
+    zero: bool = False
 
     @property
     def role(self) -> Role:
@@ -147,7 +156,34 @@ class Scaled:
     power: Exponent
 
 
-Instruction = Data | MatMul | Apply | Add | Multiply | Moment | Scaled
+@dataclass(frozen=True)
+class Center:
+    """A vector minus its mean over its coordinates."""
+
+    args: tuple[int]
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """A vector divided by the root mean square of its coordinates; exactly zero stays zero."""
+
+    args: tuple[int]
+    axis: Axis
+
+
+@dataclass(frozen=True)
+class NormalizeGradient:
+    """The transpose of :class:`Normalize` at x, applied to d: (d - y mean(y d)) / rms(x) with y = x / rms(x).
+
+    Args:
+        args: x and the cotangent d.
+    """
+
+    args: tuple[int, int]
+    axis: Axis
+
+
+Instruction = Data | MatMul | Apply | Add | Multiply | Moment | Scaled | Center | Normalize | NormalizeGradient
 
 
 @dataclass(frozen=True)
@@ -237,7 +273,7 @@ class Program:
         return any(isinstance(p, MatMul) and p.weight.into is ONE for p in parts)
 
     def read_values(self) -> frozenset[int]:
-        """Values that a weight or a contraction over a wide axis reads."""
+        """Values that a weight or a contraction over a wide axis reads; what a norm layer reads may diverge."""
         read: set[int] = set()
         for ins in self.instructions:
             if (isinstance(ins, MatMul) and ins.axes[1].wide) or (isinstance(ins, Moment) and ins.axis.wide):
@@ -297,13 +333,13 @@ class Builder:
         """A finite axis."""
         return Axis(name)
 
-    def weight(self, name: str, out: Axis, into: Axis) -> Weight:
-        """Declare a trainable matrix; its role follows from the axes."""
+    def weight(self, name: str, out: Axis, into: Axis, *, zero: bool = False) -> Weight:
+        """Declare a trainable matrix; its role follows from the axes. ``zero``: it starts at exact zeros."""
         if name in self._weights:
             raise ProgramError(f"weight {name!r} is declared twice; reuse the first handle to share it")
         if not name or name != name.strip() or "=" in name:
             raise ProgramError(f"weight name {name!r}: names are non-empty and contain no '='")
-        self._weights[name] = Weight(name, out, into)
+        self._weights[name] = Weight(name, out, into, zero)
         return self._weights[name]
 
     # -- instructions
@@ -337,12 +373,35 @@ class Builder:
 
     def bias(self, name: str, x: Value) -> Value:
         """x + b with a trainable vector b."""
-        self._check(x)
-        if x.axis is None:
-            raise ProgramError(f"bias {name!r}: a scalar has no axis to put a bias on")
+        return self.add(x, self.vector(name, x))
+
+    def gain(self, name: str, x: Value) -> Value:
+        """x (1 + g) by coordinates, with a trainable vector g that starts at zero: a gain that starts at one."""
+        return self.add(x, self.multiply(x, self.vector(name, x, zero=True)))
+
+    def vector(self, name: str, like: Value, *, zero: bool = False) -> Value:
+        """A trainable vector on the axis of another value."""
+        self._check(like)
+        if like.axis is None:
+            raise ProgramError(f"vector {name!r}: a scalar has no axis to put it on")
         if self._ones is None:
             self._ones = self._emit(Data("one", ONE), ONE)
-        return self.add(x, self._emit(MatMul(self.weight(name, x.axis, ONE), (self._ones.index,)), x.axis))
+        weight = self.weight(name, like.axis, ONE, zero=zero)
+        return self._emit(MatMul(weight, (self._ones.index,)), like.axis)
+
+    def normalize(self, x: Value) -> Value:
+        """x / sqrt(mean x_i^2)."""
+        self._check(x)
+        if x.axis is None:
+            raise ProgramError("normalize: a scalar has no coordinates to take a norm of")
+        return self._emit(Normalize((x.index,), x.axis), x.axis)
+
+    def center(self, x: Value) -> Value:
+        """x minus its mean over coordinates."""
+        self._check(x)
+        if x.axis is None:
+            raise ProgramError("center: a scalar has no coordinates to take a mean of")
+        return self._emit(Center((x.index,)), x.axis)
 
     def apply(self, function: str | Nonlinearity, x: Value) -> Value:
         """phi(x) elementwise."""

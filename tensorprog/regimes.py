@@ -6,6 +6,7 @@ Ref: Haas, Bordt, von Luxburg, Vankadara 2025 (arXiv 2505.22491), Section 3; for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -116,6 +117,7 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
                 fatal.append(Finding("activation", _site(names[i]), step.t, scale.top, what, scale))
             elif not _passes_on(program, i, step):
                 tolerated.append(_tolerated(program, names[i], i, step, scale))
+    tolerated += _perturbed(program, path)
     output = program.output
     if path.growth is not None:
         last = path.steps[-1]
@@ -132,6 +134,21 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
     if tolerated:
         return Regime.CONTROLLED_DIVERGENCE, tolerated
     return Regime.STABLE, []
+
+
+def _perturbed(program: Program, path: Trajectory) -> Iterator[Finding]:
+    """What diverges at perturbed weights only: it reaches training through the gradient alone."""
+    seen: set[int] = set()
+    looked_at = sorted({*program.read_values(), program.output})
+    for step in path.steps:
+        if step.perturbed is None:
+            continue
+        for i in looked_at:
+            scale = step.total(i) + step.perturbed.change[i]
+            if i not in seen and scale.top > ZERO and not step.total(i).top > ZERO:
+                seen.add(i)
+                what = "the gradient is taken there, and the weights return"
+                yield Finding("perturbed value", _site(program.value_names[i]), step.t, scale.top, what, scale)
 
 
 def _passes_on(program: Program, i: int, step: Step) -> bool:

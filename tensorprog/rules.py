@@ -17,6 +17,8 @@ ABC_REF = "Yang & Hu 2021 (arXiv 2011.14522): abc-parametrizations"
 LOSS_REF = "Haas et al. 2025 (arXiv 2505.22491): loss derivatives"
 SIGN_REF = "Yang & Littwin 2023 (arXiv 2308.01814): sign-type updates"
 MUON_REF = "Jordan et al. 2024 (Muon): orthogonalised updates"
+DECAY_REF = "Loshchilov & Hutter 2019 (arXiv 1711.05101): weight decay"
+NORM_REF = "Ba et al. 2016 (arXiv 1607.06450): layer normalization"
 
 TERMS_IN_A_NAME = 3
 
@@ -76,6 +78,7 @@ RULES: dict[str, Rule] = {
     "constant": Rule(_leaf),
     "initial-weight": Rule(_leaf, "initial entries n^({e}), exponent -(a + b)", ABC_REF),
     "loss": Rule(lambda what, names: "chi", "dL/df of {what}", LOSS_REF),
+    "capped": Rule(_passed, "no larger than the cap of {what}"),
     "learning-rate": Rule(lambda what, names: what.split(",")[0], "{what}"),
     "product": Rule(_product),
     "finite-sum": Rule(_inner, "a finite axis, no width factor"),
@@ -92,8 +95,12 @@ RULES: dict[str, Rule] = {
     "update": Rule(
         lambda what, names: " * ".join(names), "update of {site}: step size * <in, x> * out", short="update"
     ),
+    "decay": Rule(
+        lambda what, names: f"decay * {names[0]}", "{what}, learning rate times decay n^({gain})", DECAY_REF, "decay"
+    ),
     "multiplier": Rule(_passed, "{what}: n^({gain})"),
     "normalised": Rule(lambda what, names: f"{names[0]}/|.|", "divided by its L2 norm n^({minus})", MUON_REF, "norm"),
+    "norm": Rule(lambda what, names: f"({names[0]}) {what}", "norm layer: {what}, n^({gain})", NORM_REF, "norm"),
     "sign": Rule(lambda what, names: f"sign({_sum(names)})", "entries Theta(1), random signs kept", SIGN_REF),
     "nonlin": Rule(_applied, short="{what}"),
     "saturated": Rule(_applied, "saturated: only coordinates within reach of the change move", short="{what}"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tensorprog.errors import SettingError
+from tensorprog.errors import SettingError, Undecided
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
 from tensorprog.losses import Loss, loss
-from tensorprog.optimizers import Optimizer, optimizer
+from tensorprog.optimizers import SGD, Optimizer, optimizer
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
 from tensorprog.program import Program, Role, Weight
 
@@ -40,20 +41,30 @@ class Setting:
 
     def exponents(self) -> dict[Weight, ABC]:
         """(a, b, c) of every weight, with the global exponent and the zero readout folded in."""
+        return self._exponents(self.optimizer)
+
+    def _exponents(self, optimizer_: Optimizer) -> dict[Weight, ABC]:
         result = {}
-        for w, abc in self.parametrization.assign(self.program, self.optimizer).items():
-            b = INFINITE if self.zero_readout and w.role is Role.READOUT else abc.b
+        for w, abc in self.parametrization.assign(self.program, optimizer_).items():
+            b = INFINITE if w.zero or (self.zero_readout and w.role is Role.READOUT) else abc.b
             result[w] = ABC(abc.a, b, abc.c - self.lr_exponent).substitute(self.values)
         return result
 
     @property
     def symbols(self) -> frozenset[str]:
-        """Free symbols of the exponents."""
-        return frozenset().union(*(abc.symbols for abc in self.exponents().values()))
+        """Free symbols of the exponents, of the parametrization and of options."""
+        # Rates that follow from the optimizer add no symbols but its own, and may compare them: any optimizer will do.
+        exponents = self._exponents(SGD()).values()
+        return (self.optimizer.symbols | self.loss.symbols).union(*(abc.symbols for abc in exponents))
 
     def at(self, values: Mapping[str, Exponent]) -> Setting:
         """The setting with symbols replaced."""
-        return replace(self, values={**self.values, **values})
+        return replace(
+            self,
+            values={**self.values, **values},
+            optimizer=self.optimizer.substitute(values),
+            loss=self.loss.substitute(values),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The setting as JSON values; ``exponents`` lists a, b and the c that includes the global exponent."""
@@ -63,6 +74,7 @@ class Setting:
             "optimizer": self.optimizer.name,
             **({"optimizer_options": self.optimizer.options()} if self.optimizer.options() else {}),
             "loss": self.loss.name,
+            **({"loss_options": self.loss.options()} if self.loss.options() else {}),
             "lr_exponent": str(self.lr_exponent.substitute(self.values)),
             "zero_readout": self.zero_readout,
             "steps": self.steps,
@@ -74,7 +86,7 @@ class Setting:
     def __str__(self) -> str:
         zero = ", zero readout" if self.zero_readout else ""
         return (
-            f"{self.program.label}, {self.parametrization}, {self.optimizer}, {self.loss.name}, "
+            f"{self.program.label}, {self.parametrization}, {self.optimizer}, {self.loss}, "
             f"lr n^({self.lr_exponent.substitute(self.values)}){zero}"
         )
 
@@ -83,7 +95,7 @@ def setting(
     program: Program,
     parametrization_: str | Parametrization = "sp",
     *,
-    optimizer_: str | Optimizer = "sgd",
+    optimizer_: str | Optimizer | Mapping[str, Any] = "sgd",
     loss_: str | Loss = "ce",
     lr_exponent: ExponentLike = 0,
     zero_readout: bool = False,
@@ -117,6 +129,7 @@ def setting(
 
 
 def _consistent(s: Setting) -> None:
+    s.optimizer.check(s.program.weights)
     readouts = [w for w in s.program.weights if w.role is Role.READOUT]
     if s.zero_readout:
         if not readouts:
@@ -124,4 +137,5 @@ def _consistent(s: Setting) -> None:
         for target, key in s.parametrization.overrides:
             if key == "b" and target in {"readout", *(w.name for w in readouts)}:
                 raise SettingError("zero_readout", True, f"contradicts the explicit {target}.b; give one of them")
-    s.exponents()
+    with suppress(Undecided):  # rates that depend on symbols are found region by region
+        s.exponents()

@@ -171,13 +171,16 @@ class _Probe:
 
 
 def _probe(base: Setting, bounded: Bounded, region: Region) -> _Probe:
-    """Derive on a region, with leading terms alone (lower bounds) first: they prove most violations, cheaply."""
+    """Derive on a region, with leading terms alone (lower bounds) first: they prove most violations, cheaply.
+
+    Where an optimizer divides by what it remembers or by norms over several weights, they are no bounds.
+    """
     s = base.at(region.substitution)
 
     def excess(step: Step) -> tuple[Exponent, ...]:
         return tuple(e for e in bounded(step, s.program) if e > ZERO)
 
-    for leading_only in (True, False):
+    for leading_only in (True, False) if s.optimizer.monotone else (False,):
         path = trajectory(
             s.program,
             s.exponents(),

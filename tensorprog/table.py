@@ -6,7 +6,7 @@ and does not lose the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -196,6 +196,10 @@ def table(
     return Table(tuple(rows))
 
 
+def _listed(options: Mapping[str, str]) -> str | None:
+    return ", ".join(f"{k}={v}" for k, v in options.items()) or None
+
+
 def _several(value: Any) -> list[Any]:
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
@@ -245,13 +249,13 @@ class _Request:
         return Row(self._asked(r), error=str(error))
 
     def _asked(self, r: object) -> dict[str, Any]:
-        options = self.optimizer.options()
         return {
             **(self.program.description or {"model": self.program.label}),
             "parametrization": str(self.parametrization),
             "optimizer": self.optimizer.name,
-            "optimizer_options": ", ".join(f"{k}={v}" for k, v in options.items()) or None,
+            "optimizer_options": _listed(self.optimizer.options()),
             "loss": self.loss.name,
+            "loss_options": _listed(self.loss.options()),
             "lr_exponent": str(r),
             "zero_readout": self.zero_readout,
         }

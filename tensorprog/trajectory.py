@@ -8,15 +8,17 @@ neither, all later steps are equal and the trajectory is *settled*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from tensorprog.backward import Backward, backward
 from tensorprog.calculus import Calculus, Piece
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent
 from tensorprog.losses import Loss
-from tensorprog.optimizers import Gradient, Optimizer
+from tensorprog.optimizers import Gradient, Multiple, Optimizer, Outer, Parameter
+from tensorprog.optimizers.entry import Parts
 from tensorprog.parametrizations import ABC
 from tensorprog.program import Data, MatMul, Program, Weight
 from tensorprog.scale import NOTHING, Reason, Scale, Term
@@ -30,6 +32,21 @@ GROWTH_STEPS = 2
 
 
 @dataclass(frozen=True)
+class Perturbed:
+    """A second look at a step, with perturbed weights W_t + E, where the gradient is taken (SAM).
+
+    Args:
+        change: per value x~ - x_t.
+        effective: per matrix product, E x~.
+        chi: dL/df at the perturbed logits.
+    """
+
+    change: tuple[Scale, ...]
+    effective: Mapping[int, Scale]
+    chi: Scale
+
+
+@dataclass(frozen=True)
 class Step:
     """All scales after ``t`` optimizer steps.
 
@@ -39,6 +56,7 @@ class Step:
         effective, propagating: per matrix product (index of the instruction), its two parts.
         chi: dL/df at these logits.
         gradients: entry exponent of each weight's gradient at this step.
+        perturbed: what the optimizer's perturbation of the weights does, where it has one.
     """
 
     t: int
@@ -48,6 +66,7 @@ class Step:
     propagating: Mapping[int, Scale]
     chi: Scale
     gradients: Mapping[Weight, Exponent]
+    perturbed: Perturbed | None = None
 
     def total(self, index: int) -> Scale:
         return self.initial[index] + self.change[index]
@@ -114,8 +133,9 @@ class _Run:
                 delta.append(NOTHING)
             elif isinstance(ins, MatMul):
                 (x,) = ins.args
-                effective[i] = self.calculus.update_product(ins.weight, self.initial[x] + delta[x], ins.transposed)
                 propagating[i] = self.calculus.initial_product(ins.weight, delta[x], ins.transposed)
+                now, through = self.initial[x] + delta[x], self.initial[i] + propagating[i]
+                effective[i] = self.calculus.update_product(ins.weight, now, ins.transposed, initial=through)
                 delta.append((effective[i] + propagating[i]).explained("value", self._change_name(i, t)))
             else:
                 initial = [self.initial[a] for a in ins.args]
@@ -126,7 +146,7 @@ class _Run:
     def _change_name(self, index: int, t: int) -> str:
         return f"Delta {_at(self.names[index], t)}"
 
-    def differentiate(self, t: int, total: list[Scale], chi: Scale) -> list[Scale]:
+    def differentiate(self, t: int, total: Sequence[Scale], chi: Scale) -> list[Scale]:
         """All values and cotangents with the current weights."""
         values = list(total)
         for ins, name in zip(self.back.instructions, self.back.names, strict=True):
@@ -137,21 +157,63 @@ class _Run:
                 values.append(value.explained("value", _at(name, t)))
         return values
 
-    def update(self, t: int, values: list[Scale]) -> dict[Weight, Exponent]:
-        """Record the update pieces of every weight; returns the gradients' entry exponents."""
-        tops: dict[Weight, Exponent] = {}
-        for w, pairs in self.back.gradients.items():
-            a, c = self.exponents[w].a, self.exponents[w].c
-            raw = tuple((values[o].shift(-a, "multiplier", "gradient of n^-a w"), values[i]) for o, i in pairs)
-            gradient = Gradient(raw)
-            if any(True for _ in gradient.live()):
-                self.history[w].append(gradient)
-                tops[w] = gradient.top
-                for power, out, into in self.optimizer.direction(self.history[w], w):
-                    self.calculus.add_piece(w, Piece(_rate(power - c - a, w), out, into, t))
+    def perturb(self, t: int, total: Sequence[Scale], pieces: Mapping[Weight, Sequence[Piece]]) -> Perturbed:
+        """Forward once more with pieces E on top of the weights: (W_t + E) x~ - W_t x_t = W_t (x~ - x_t) + E x~."""
+        change: list[Scale] = []
+        effective: dict[int, Scale] = {}
+        for i, ins in enumerate(self.program.instructions):
+            if isinstance(ins, Data):
+                change.append(NOTHING)
+                continue
+            args = [change[a] for a in ins.args]
+            if isinstance(ins, MatMul):
+                (x,) = ins.args
+                own = pieces.get(ins.weight, ())
+                effective[i] = self.calculus.piece_product(ins.weight, own, total[x] + args[0], ins.transposed)
+                moved = self.calculus.value(ins, args, trained=True) + effective[i]
             else:
-                tops[w] = ZERO_SIZE
-        return tops
+                moved = self.calculus.change(ins, [total[a] for a in ins.args], args)
+            change.append(moved.explained("value", f"delta {_at(self.names[i], t)}"))
+        output = self.program.output
+        return Perturbed(tuple(change), effective, self.loss.gradient(total[output] + change[output]))
+
+    def parameters(self, values: Sequence[Scale]) -> list[Parameter]:
+        """What the optimizer sees: raw weights w, whose effective weight is n^-a w."""
+        network = []
+        for w, pairs in self.back.gradients.items():
+            a = self.exponents[w].a
+            raw = Gradient.of((values[o].shift(-a, "multiplier", "gradient of n^-a w"), values[i]) for o, i in pairs)
+            network.append(Parameter(w, (*self.history[w], raw), partial(self._entries, w)))
+        return network
+
+    def _entries(self, weight: Weight) -> Exponent:
+        return self.calculus.entries(weight) + self.exponents[weight].a
+
+    def pieces(self, t: int, parts: Parts, rates: Mapping[Weight, Exponent]) -> dict[Weight, list[Piece]]:
+        """The outer products among an optimizer's parts, as pieces of the effective weights."""
+        return {
+            w: [
+                Piece(_rate(part.power + rates[w] - self.exponents[w].a, w), part.out, part.into, t)
+                for part in of
+                if isinstance(part, Outer) and part.size != ZERO_SIZE
+            ]
+            for w, of in parts.items()
+        }
+
+    def update(self, t: int, network: Sequence[Parameter]) -> dict[Weight, Exponent]:
+        """Move every weight by the optimizer's step; returns the gradients' entry exponents."""
+        steps = {w: tuple(parts) for w, parts in self.optimizer.update(network).items()}
+        rates = {w: -abc.c for w, abc in self.exponents.items()}
+        pieces = self.pieces(t, steps, rates)
+        for w, parts in steps.items():
+            for part in parts:
+                if isinstance(part, Multiple) and not part.power.infinite:
+                    self.calculus.add_multiple(w, part.power + rates[w])
+            for piece in pieces[w]:
+                self.calculus.add_piece(w, piece)
+        for p in network:
+            self.history[p.weight].append(p.gradient)
+        return {p.weight: p.gradient.size for p in network}
 
     def look(self, t: int) -> Step:
         """The forward half of a step; its gradients are not known yet."""
@@ -160,17 +222,17 @@ class _Run:
         return Step(t, tuple(self.initial), tuple(delta), effective, propagating, self.loss.gradient(logits), {})
 
     def learn(self, step: Step) -> Step:
-        """The backward half: gradients at these weights, and the update that the next step sees."""
-        total = [x + d for x, d in zip(step.initial, step.change, strict=True)]
-        return replace(step, gradients=self.update(step.t, self.differentiate(step.t, total, step.chi)))
-
-    @property
-    def knowledge(self) -> tuple[int, int]:
-        """How many distinct pieces and fields there are; equal before and after a step means it repeats."""
-        return (
-            sum(len(p) for p in self.calculus.pieces.values()),
-            sum(len(f) for f in self.calculus.fields.values()),
-        )
+        """The backward half: gradients at these weights or perturbed ones, and the update that the next step sees."""
+        total: Sequence[Scale] = [x + d for x, d in zip(step.initial, step.change, strict=True)]
+        network = self.parameters(self.differentiate(step.t, total, step.chi))
+        perturbed: Perturbed | None = None
+        if moved := {w: tuple(parts) for w, parts in self.optimizer.perturbation(network).items()}:
+            pieces = self.pieces(step.t, moved, dict.fromkeys(moved, ZERO))
+            perturbed = self.perturb(step.t, total, pieces)
+            total = [x + d for x, d in zip(total, perturbed.change, strict=True)]
+            with self.calculus.perturbed(pieces):
+                network = self.parameters(self.differentiate(step.t, total, perturbed.chi))
+        return replace(step, gradients=self.update(step.t, network), perturbed=perturbed)
 
 
 def trajectory(
@@ -201,12 +263,12 @@ def trajectory(
     growth: Exponent | None = None
     while True:
         t = len(done)
-        before = run.knowledge
+        before = run.calculus.knowledge
         done.append(run.look(t))
         if stop is not None and stop(done[t]):
             return Trajectory(tuple(done), None, None, stopped=True)
         done[t] = run.learn(done[t])
-        if t and run.knowledge == before:
+        if t and run.calculus.knowledge == before:
             settled_at = next(s for s in range(t + 1) if _same(done[s], done[t]))
             break
         growth = growth or _growth(done, len(program.weights) + GROWTH_STEPS)

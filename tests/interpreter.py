@@ -12,7 +12,22 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from tensorprog.nonlinearities import Nonlinearity
-from tensorprog.program import Add, Apply, Axis, Data, Instruction, MatMul, Moment, Multiply, Program, Scaled, Weight
+from tensorprog.program import (
+    Add,
+    Apply,
+    Axis,
+    Center,
+    Data,
+    Instruction,
+    MatMul,
+    Moment,
+    Multiply,
+    Normalize,
+    NormalizeGradient,
+    Program,
+    Scaled,
+    Weight,
+)
 
 Array = np.ndarray
 
@@ -57,9 +72,20 @@ def _execute(
             return args[0] * args[1]
         case Moment():
             return np.sum(args[0] * args[1], axis=0)
+        case Normalize():
+            return args[0] / _rms(args[0])
+        case NormalizeGradient():
+            y = args[0] / _rms(args[0])
+            return (args[1] - y * np.mean(y * args[1], axis=0)) / _rms(args[0])
+        case Center():
+            return args[0] - args[0].mean(axis=0)
         case Scaled(_, power):
             return args[0] * float(n) ** float(power.const)
     raise TypeError(ins)
+
+
+def _rms(x: Array) -> Array:
+    return np.asarray(np.sqrt(np.mean(x**2, axis=0)))
 
 
 def size(axis: Axis, n: int) -> int:

@@ -30,7 +30,23 @@ from tensorprog.errors import SettingError, Unsupported
 from tensorprog.exponent import Exponent
 from tensorprog.nonlinearities import Nonlinearity
 from tensorprog.parametrizations import ABC
-from tensorprog.program import ONE, Add, Apply, Axis, Data, MatMul, Moment, Multiply, Program, Scaled, Weight
+from tensorprog.program import (
+    ONE,
+    Add,
+    Apply,
+    Axis,
+    Center,
+    Data,
+    Instruction,
+    MatMul,
+    Moment,
+    Multiply,
+    Normalize,
+    NormalizeGradient,
+    Program,
+    Scaled,
+    Weight,
+)
 
 __all__ = ["Network", "Realization", "gains"]
 
@@ -104,7 +120,7 @@ class Network(nn.Module):
         }
         self._place = {w: i for i, w in enumerate(program.weights)}
         for instruction in program.instructions:
-            if isinstance(instruction, Apply) and instruction.order:
+            if isinstance(instruction, NormalizeGradient) or (isinstance(instruction, Apply) and instruction.order):
                 raise Unsupported("a derivative instruction", "autograd derives", "Realise the forward program.")
         gain = gains(program, realization)
         # A list, because torch does not accept the dots of weight names such as hidden.1 in parameter names.
@@ -170,7 +186,7 @@ class Network(nn.Module):
             raise SettingError(f"input {ins.name!r}", "nothing", f"got tensors for {', '.join(inputs)}")
         return inputs[ins.name]
 
-    def _value(self, ins: MatMul | Apply | Add | Multiply | Moment | Scaled, args: Sequence[Tensor]) -> Tensor:
+    def _value(self, ins: Instruction, args: Sequence[Tensor]) -> Tensor:
         match ins:
             case MatMul():
                 return self.product(ins, self.parameter(ins.weight), args[0])
@@ -184,6 +200,12 @@ class Network(nn.Module):
                 return (args[0] * args[1]).sum(-1, keepdim=True)
             case Scaled():
                 return args[0] * self.realization.power(ins.power)
+            case Normalize():
+                square = args[0].square().mean(-1, keepdim=True)
+                return args[0] * square.where(square > 0, 1).rsqrt()
+            case Center():
+                return args[0] - args[0].mean(-1, keepdim=True)
+        raise TypeError(ins)
 
 
 def gains(program: Program, realization: Realization) -> dict[Weight, float]:

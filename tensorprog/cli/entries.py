@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -63,10 +63,12 @@ class EntryOption:
         return text
 
 
-def entry_options(
-    registry: Mapping[str, Callable[..., Any]], helps: Mapping[str, str] | None = None
-) -> tuple[EntryOption, ...]:
-    """The parameters of all entries of a registry; ``helps`` replaces a docstring's description."""
+def entry_options(registry: Mapping[str, Any], helps: Mapping[str, str] | None = None) -> tuple[EntryOption, ...]:
+    """The parameters of all entries of a registry: functions, dataclasses or values of one with defaults.
+
+    Args:
+        helps: descriptions in place of the docstrings'.
+    """
     found: dict[str, EntryOption] = {}
     for entry, make in registry.items():
         told = {**_told(make), **(helps or {})}
@@ -77,21 +79,23 @@ def entry_options(
     return tuple(found.values())
 
 
-def _parameters(make: Callable[..., Any]) -> dict[str, Any]:
+def _parameters(make: Any) -> dict[str, Any]:
     if is_dataclass(make):
-        return {f.name: f.default for f in fields(make) if f.default is not MISSING}
+        return {f.name: f.default for f in fields(make) if f.init and f.default is not MISSING}
     return {p.name: p.default for p in inspect.signature(make).parameters.values()}
 
 
-def _told(make: Callable[..., Any]) -> dict[str, str]:
+def _told(make: Any) -> dict[str, str]:
     """Parameter descriptions of a docstring's Args section, up to the first stop or semicolon."""
     section = (inspect.getdoc(make) or "").partition("Args:\n")[2].split("\n\n")[0]
     found = re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", section, re.MULTILINE)
     return {name: re.split(r"[;.](?:\s|$)", " ".join(text.replace("``", "").split()))[0] for name, text in found}
 
 
-def read_options(given: Given, options: tuple[EntryOption, ...], what: str, entries: list[str]) -> dict[str, list[Any]]:
-    """The values given for the options that ``entries`` have, as lists (split at commas where the verb allows several).
+def read_options(
+    given: Given, options: tuple[EntryOption, ...], what: str, entries: list[str], *, several: bool = False
+) -> dict[str, list[Any]]:
+    """The values given for the options that ``entries`` have, as lists; ``several`` where commas separate values.
 
     Raises:
         UsageError: for an option that none of the entries has, listing those they do have.
@@ -102,18 +106,15 @@ def read_options(given: Given, options: tuple[EntryOption, ...], what: str, entr
             continue
         if not set(option.owners) & set(entries):
             have = [o.flag for o in options if set(o.owners) & set(entries)]
-            names = f"{what} {' or '.join(entries)}"
+            names = f"{what} {' or '.join(dict.fromkeys(entries))}"
             raise UsageError(
                 option.flag, f"{names} has no such option; its options are: {', '.join(have) if have else 'none'}"
             )
         with naming(option.flag):
-            result[option.name] = [True] if option.is_switch else [option.read(text) for text in _values(given, option)]
+            text = given.text(option.flag)
+            texts = split(option.flag, text) if several else [text]
+            result[option.name] = [True] if option.is_switch else [option.read(t) for t in texts]
     return result
-
-
-def _values(given: Given, option: EntryOption) -> list[str]:
-    text = given.text(option.flag)
-    return split(option.flag, text) if given.verb == "table" else [text]
 
 
 def split(flag: str, text: str) -> list[str]:

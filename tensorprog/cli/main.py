@@ -12,6 +12,7 @@ from tensorprog import __version__
 from tensorprog.cli.options import SYMBOLS, setting_groups
 from tensorprog.cli.output import OUTPUT
 from tensorprog.cli.parser import Given, Group, Option, UsageError, parse, shortened
+from tensorprog.cli.sweep import SWEEP, sweep
 from tensorprog.cli.validate import VALIDATION, validate
 from tensorprog.cli.verbs import explain, max_lr, predict, tabulate
 from tensorprog.errors import TensorprogError
@@ -90,9 +91,17 @@ VERBS: dict[str, Verb] = {
     "validate": Verb(
         "train real networks, measure, judge every prediction",
         "Train networks across widths and hold every predicted exponent against the measured slope.",
-        "tensorprog validate --quick --out validation-out",
+        "tensorprog validate --suite quick --out validation-out",
         VALIDATION,
         validate,
+    ),
+    "sweep": Verb(
+        "the measured largest stable and the optimal learning rate over widths, against the predicted exponent",
+        "Find the smallest unstable and the optimal learning rate at every width by adaptive search, fit both "
+        "exponents, and hold the first against the predicted one.",
+        "tensorprog sweep --parametrization sp --optimizer sgd --loss ce --out sweep-out",
+        SWEEP,
+        sweep,
     ),
 }
 

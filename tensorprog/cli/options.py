@@ -6,16 +6,24 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from keyword import iskeyword
-from typing import Any
 
 from tensorprog.architectures import ARCHITECTURES
 from tensorprog.cli.entries import entry_options, read_options, split
 from tensorprog.cli.parser import Given, Group, Option, UsageError, listed, naming, shortened
+from tensorprog.cli.training import (
+    LOSS,
+    LOSS_OPTIONS,
+    OPTIMIZER,
+    OPTIMIZER_OPTIONS,
+    Kind,
+    read_losses,
+    read_optimizers,
+    split_groups,
+)
 from tensorprog.errors import SettingError
 from tensorprog.exponent import Exponent, exponent
-from tensorprog.losses import LOSSES, loss
 from tensorprog.nonlinearities import NONLINEARITIES
-from tensorprog.optimizers import OPTIMIZERS, Optimizer, optimizer
+from tensorprog.optimizers import optimizer
 from tensorprog.parametrizations import PARAMETRIZATIONS, Parametrization, parametrization
 from tensorprog.program import Program, Role, Weight
 from tensorprog.region import assumptions
@@ -27,7 +35,9 @@ __all__ = [
     "read_conditions",
     "read_exponent",
     "read_free",
+    "read_kind",
     "read_layers",
+    "read_losses",
     "read_names",
     "read_optimizers",
     "read_parametrization",
@@ -43,7 +53,6 @@ RATIONAL = re.compile(r"\s*[+-]?\s*(?:[0-9]{1,20}\s*/\s*[0-9]{1,20}|[0-9]{1,20}|
 ALL = "all"
 
 MODEL_OPTIONS = entry_options(ARCHITECTURES, {"activation": f"the nonlinearity: {', '.join(NONLINEARITIES)}"})
-OPTIMIZER_OPTIONS = entry_options(OPTIMIZERS)
 
 SYMBOLS = Group(
     "symbols",
@@ -61,9 +70,12 @@ SYMBOLS = Group(
 def setting_groups(*, several: bool = False) -> list[Group]:
     """The options of a setting; ``several`` where comma lists span a table."""
 
-    def registry(flag: str, what: str, names: Iterable[str], default: str) -> Option:
+    def registry(flag: str, what: str, names: Iterable[str], default: str, around: Iterable[str] = ()) -> Option:
         metavar = "NAME,..." if several else "NAME"
-        return Option(flag, f"{what}: {', '.join(names)}{', or all' if several else ''} [{default}]", metavar)
+        every = ", or all" if several else ""
+        wrappers = f"; around another: {', '.join(around)}" if around else ""
+        groups = "; or by role, such as hidden=muon,else=adam" if flag == OPTIMIZER.flag else ""
+        return Option(flag, f"{what}: {', '.join(names)}{every}{wrappers}{groups} [{default}]", metavar)
 
     network = (
         Option("--model", f"the network: {', '.join(ARCHITECTURES)} [mlp]", "NAME"),
@@ -72,9 +84,10 @@ def setting_groups(*, several: bool = False) -> list[Group]:
     rate = "0 and max, the largest one of each setting that is not catastrophic" if several else "0"
     training = (
         registry("--parametrization", "scalings", PARAMETRIZATIONS, ALL if several else "sp"),
-        registry("--optimizer", "the optimizer", OPTIMIZERS, "sgd,adam" if several else "sgd"),
+        registry("--optimizer", "the optimizer", OPTIMIZER.plain, "sgd,adam" if several else "sgd", OPTIMIZER.around),
         *(o.option() for o in OPTIMIZER_OPTIONS),
-        registry("--loss", "the loss", LOSSES, "ce,mse" if several else "ce"),
+        registry("--loss", "the loss", LOSS.plain, "ce,mse" if several else "ce", LOSS.around),
+        *(o.option() for o in LOSS_OPTIONS),
         Option("--lr-exponent", f"r: every learning rate times n^r [{rate}]", "R,..." if several else "R"),
         Option("--steps", f"optimizer steps to derive, at most {MAX_STEPS} [4]", "N"),
         Option("--zero-readout", "initialise the readout to exact zeros"),
@@ -239,7 +252,7 @@ def read_programs(given: Given) -> list[Program]:
     model = given.text("--model", "mlp")
     if model not in ARCHITECTURES:
         raise UsageError("--model", f"got {shortened(model)}; accepted are {', '.join(ARCHITECTURES)}")
-    options = read_options(given, MODEL_OPTIONS, "the model", [model])
+    options = read_options(given, MODEL_OPTIONS, "the model", [model], several=given.verb == "table")
     flags = {o.name: o.flag for o in MODEL_OPTIONS}
     programs = []
     for values in product(*options.values()):
@@ -250,42 +263,31 @@ def read_programs(given: Given) -> list[Program]:
     return programs
 
 
-def read_optimizers(given: Given, names: Sequence[str]) -> list[Optimizer]:
-    """Optimizers with the options given for them."""
-    options = read_options(given, OPTIMIZER_OPTIONS, "the optimizer", list(names))
-    result = []
-    for name in names:
-        own: dict[str, Any] = {}
-        for option in OPTIMIZER_OPTIONS:
-            if option.name in options and name in option.owners:
-                own[option.name] = options[option.name][0]
-                with naming(option.flag):
-                    optimizer(name, **own)
-                if isinstance(option.default, Exponent):
-                    _no_symbols(option.flag, own[option.name])
-        result.append(optimizer(name, **own))
-    return result
+def read_kind(given: Given, kind: Kind, default: Sequence[str]) -> list[str]:
+    """Names of optimizers or losses; ``all`` are those that are not around another one."""
+    return read_names(given, kind.flag, kind.plain, default, kind.around)
 
 
-def _no_symbols(flag: str, text: str) -> None:
-    e = exponent(text, flag)
-    if not e.infinite:
-        read_exponent(flag, text, frozenset())
+def read_names(
+    given: Given, flag: str, registry: Mapping[str, object], default: Sequence[str], more: Iterable[str] = ()
+) -> list[str]:
+    """Names of a registry: one, or a comma list or ``all`` where the verb allows several.
 
-
-def read_names(given: Given, flag: str, registry: Mapping[str, object], default: Sequence[str]) -> list[str]:
-    """Names of a registry: one, or a comma list or ``all`` where the verb allows several."""
+    Args:
+        more: further names, which ``all`` leaves out.
+    """
     if flag not in given:
         return list(default)
     text = given.text(flag)
     several = given.verb == "table"
     if several and text == ALL:
         return list(registry)
-    names = split(flag, text) if several else [text]
+    names = split_groups(split(flag, text)) if several else [text]
+    accepted = [*registry, *more]
     for name in names:
-        if name not in registry:
+        if name not in accepted and not (flag == OPTIMIZER.flag and "=" in name):
             extra = f", {ALL}" if several else ""
-            raise UsageError(flag, f"got {shortened(name)}; accepted are {', '.join(registry)}{extra}")
+            raise UsageError(flag, f"got {shortened(name)}; accepted are {', '.join(accepted)}{extra}")
     return names
 
 
@@ -297,10 +299,12 @@ def read_setting(given: Given, free: frozenset[str] = frozenset(), *, steps: int
         check_layers(layers, [program])
     named = parametrization(read_names(given, "--parametrization", PARAMETRIZATIONS, ["sp"])[0])
     scalings = read_parametrization(given, layers or named, [program], free)
-    (trained,) = read_optimizers(given, read_names(given, "--optimizer", OPTIMIZERS, ["sgd"]))
-    chosen = loss(read_names(given, "--loss", LOSSES, ["ce"])[0])
+    (trained,) = read_optimizers(given, read_kind(given, OPTIMIZER, ["sgd"]), free)
+    (chosen,) = read_losses(given, read_kind(given, LOSS, ["ce"]), free)
     rate = read_exponent("--lr-exponent", given.text("--lr-exponent", "0"), free)
     count = given.integer("--steps", steps, 1, MAX_STEPS)
+    with naming("--layer-exponents" if "--layer-exponents" in given else OPTIMIZER.flag):
+        trained.check(program.weights)
     with naming("--zero-readout"):
         result = setting(
             program,

@@ -13,7 +13,9 @@ from tensorprog.cli.options import (
     read_conditions,
     read_exponent,
     read_free,
+    read_kind,
     read_layers,
+    read_losses,
     read_names,
     read_optimizers,
     read_parametrization,
@@ -22,13 +24,12 @@ from tensorprog.cli.options import (
 )
 from tensorprog.cli.output import check_output, emit
 from tensorprog.cli.parser import Given, UsageError, listed, shortened
+from tensorprog.cli.training import LOSS, OPTIMIZER
 from tensorprog.derivation import MAX_DEPTH
 from tensorprog.derive import derive_setting
 from tensorprog.errors import UnknownName
 from tensorprog.exponent import Exponent
 from tensorprog.family import family
-from tensorprog.losses import LOSSES
-from tensorprog.optimizers import OPTIMIZERS
 from tensorprog.parametrizations import PARAMETRIZATIONS
 from tensorprog.setting import MAX_STEPS, Setting
 from tensorprog.stability import stable_rates
@@ -97,8 +98,8 @@ def tabulate(given: Given) -> int:
         PARAMETRIZATIONS[n] for n in read_names(given, "--parametrization", PARAMETRIZATIONS, list(PARAMETRIZATIONS))
     ]
     scalings = [read_parametrization(given, base, programs) for base in ([layers] if layers else named)]
-    trained = read_optimizers(given, read_names(given, "--optimizer", OPTIMIZERS, ["sgd", "adam"]))
-    losses = read_names(given, "--loss", LOSSES, ["ce", "mse"])
+    trained = read_optimizers(given, read_kind(given, OPTIMIZER, ["sgd", "adam"]))
+    losses = read_losses(given, read_kind(given, LOSS, ["ce", "mse"]))
     step = given.integer("--step", 0, 1, MAX_STEPS)
     steps = given.integer("--steps", max(step, 4), 1, MAX_STEPS)
     if step > steps:

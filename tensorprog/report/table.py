@@ -16,7 +16,7 @@ from tensorprog.table import Row, Table
 __all__ = ["table_document"]
 
 ROW_KEYS = ("parametrization", "lr_exponent")
-SECTION_KEYS = ("optimizer", "optimizer_options", "loss")
+SECTION_KEYS = ("optimizer", "optimizer_options", "loss", "loss_options")
 SHORT = {Regime.CONTROLLED_DIVERGENCE: ("controlled", "contr."), Regime.CATASTROPHIC: ("catastrophic", "catas.")}
 
 SHORT_ROLES = {"input": "in", "hidden": "hid", "readout": "out", "vector": "vec"}

@@ -14,6 +14,7 @@ import pytest
 
 import tensorprog as tp
 from tensorprog.errors import TensorprogError
+from tensorprog.optimizers import OPTIMIZERS
 from tensorprog.parametrizations import PARAMETRIZATIONS
 from tensorprog.table import LARGEST, table
 from tests.cli.runner import Run
@@ -61,7 +62,7 @@ def test_all_stands_for_the_registry(run: Run) -> None:
     rows = run(
         "table", "--parametrization", "mup", "--optimizer", "all", "--loss", "ce", "--lr-exponent", "0", "--json"
     )
-    assert {r["optimizer"] for r in rows.json["rows"]} == {"sgd", "signsgd", "adam", "muon"}
+    assert {r["optimizer"] for r in rows.json["rows"]} == set(OPTIMIZERS)
 
 
 def test_never_settling_rows_show_step_one(run: Run) -> None:

@@ -16,7 +16,20 @@ from typing import Any
 import pytest
 
 import tensorprog as tp
-from tensorprog.optimizers import SGD, Adam, Muon, Optimizer, ShapeFactor, SignSGD
+from tensorprog.optimizers import (
+    KFAC,
+    LAMB,
+    LARS,
+    SGD,
+    Adafactor,
+    Adam,
+    Muon,
+    Optimizer,
+    Shampoo,
+    ShapeFactor,
+    SignSGD,
+    optimizer,
+)
 from tests.cases import Case, quarters, random_case
 
 HALF = Fraction(1, 2)
@@ -83,9 +96,22 @@ def test_stability_features_and_dichotomy(block: int) -> None:
 # -- the symmetry
 
 
+def invariance(how: Optimizer) -> Fraction:
+    """k of the symmetry (a + t, b - t, c - k t).
+
+    A step is linear in the gradient (2), free of its scale (1), proportional to the weight besides (0), or in between:
+    a preconditioner takes powers of the gradient's scale back.
+    """
+    if isinstance(how, KFAC):
+        return 2 - 2 * Fraction(how.out_power.const)
+    if isinstance(how, Shampoo):
+        return 2 - 2 * Fraction(how.out_power.const + how.in_power.const)
+    return Fraction(2 if isinstance(how, SGD) else 0 if isinstance(how, Adafactor | LARS | LAMB) else 1)
+
+
 def shifted(case: Case, t: list[Fraction]) -> Case:
-    """(a + t, b - t, c - 2t) for SGD, c - t where the optimizer ignores the gradient's scale."""
-    k = 2 if isinstance(case.optimizer, SGD) else 1
+    """(a + t, b - t, c - k t)."""
+    k = invariance(case.optimizer)
     return case.with_(
         a=tuple(x + s for x, s in zip(case.a, t, strict=True)),
         b=tuple(x - s for x, s in zip(case.b, t, strict=True)),
@@ -98,7 +124,18 @@ def functional(d: Any) -> dict[str, Any]:
     return {k: v for k, v in d.to_dict().items() if k in ("steps", "regime", "learning", "settled")}
 
 
-SCALE_FREE: list[Optimizer] = [SGD(), SignSGD(), Adam(), *(Muon(f) for f in ShapeFactor)]
+SCALE_FREE: list[Optimizer] = [
+    SGD(),
+    SignSGD(),
+    Adam(),
+    *(Muon(f) for f in ShapeFactor),
+    *(optimizer(name) for name in ("lion", "rmsprop", "adagrad", "adafactor", "normalised-gd", "lars", "soap")),
+    LAMB(decay_exponent="-oo"),
+    Shampoo(),
+    Shampoo("1/8", "1/2"),
+    KFAC(),
+    KFAC("1/4", "1/2"),
+]
 
 
 @pytest.mark.parametrize("block", range(8))

@@ -135,7 +135,11 @@ def test_spectral_update(depth: int) -> None:
 # -- Zheng et al. 2026 (arXiv 2603.00541), width part; Muon without multipliers
 
 
-ZHENG = [("sgd", (-1, 0, -1)), ("adam", (0, 1, 0)), ("signsgd", (0, 1, 0)), ("muon", ("-1/2", 0, "-1/2"))]
+ZHENG = [
+    ("sgd", (-1, 0, -1)),
+    *((how, (0, 1, 0)) for how in ("adam", "adamw", "lion", "signsgd", "rmsprop", "adagrad")),
+    *((how, ("-1/2", 0, "-1/2")) for how in ("muon", "shampoo", "soap")),
+]
 
 
 @pytest.mark.parametrize(("how", "c"), ZHENG)
@@ -161,6 +165,8 @@ def test_muon_without_the_multiplier(depth: int) -> None:
         ("original", ["0", "0", "1/2"]),
         ("spectral", ["0", "0", "0"]),
         ("match-rms", ["0", "1/2", "1"]),
+        ("kimi", ["0", "1/2", "1"]),
+        ("max", ["0", "1/2", "1"]),
     ],
 )
 def test_shape_factors_move_into_the_rate(factor: str, c: list[str]) -> None:
@@ -202,6 +208,12 @@ def test_unit_scaled_biases() -> None:
         ("adam", "-1", ["r", "r + 1", "r + 1", "r + 3/2"]),
         ("signsgd", "-1", ["r", "r + 1", "r + 1", "r + 3/2"]),
         ("muon", "0", ["r - 1/2", "r", "r + 1/2", "r + 1/2"]),
+        ("lion", "-1", ["r", "r + 1", "r + 1", "r + 3/2"]),
+        ("shampoo", "0", ["r - 1/2", "r", "r + 1/2", "r + 1/2"]),
+        ("soap", "0", ["r - 1/2", "r", "r + 1/2", "r + 1/2"]),
+        ("lars", "-1/2", ["r", "r + 1/2", "r + 1/2", "r + 1"]),
+        ("lamb", "-1/2", ["r", "r + 1/2", "r + 1/2", "r + 1"]),
+        ("normalised-gd", "0", ["r - 1/2", "r", "r + 1/2", "r + 1/2"]),
     ],
 )
 def test_closed_forms_of_a_global_rate(depth: int, how: str, ends: str, forms: list[str]) -> None:

@@ -11,23 +11,35 @@ import pytest
 from tests.cli.runner import Run
 
 NUMBERS = "accepted are exact rationals such as -1/2, 0 or 3"
-LOSSES = "ce, mse, huber, softmax-mse, logistic, hinge"
+LOSSES = (
+    "ce, mse, huber, softmax-mse, logistic, hinge, label-smoothing, focal, squared-hinge, l1, z-loss, "
+    "temperature, soft-capped"
+)
 PARAMETRIZATIONS = "sp, sp-stable, ntp, mfp, mup, sp-full-align"
-OPTIMIZERS = "sgd, signsgd, adam, muon"
+OPTIMIZERS = (
+    "sgd, signsgd, adam, muon, adamw, lion, rmsprop, adagrad, adafactor, normalised-gd, global-normalised-gd, lars, lamb, "
+    "shampoo, soap, kfac, clipped, decayed, sam"
+)
 ROLES = "input, hidden, readout, hidden.1"
 
 LINES = [
     # verbs and options
-    ("", "VERB: is missing; accepted are predict, table, max-lr, explain, validate, --help, --version"),
-    ("predikt", "VERB: got 'predikt'; accepted are predict, table, max-lr, explain, validate, --help, --version"),
-    ("--json predict", "VERB: got '--json'; accepted are predict, table, max-lr, explain, validate, --help, --version"),
+    ("", "VERB: is missing; accepted are predict, table, max-lr, explain, validate, sweep, --help, --version"),
+    (
+        "predikt",
+        "VERB: got 'predikt'; accepted are predict, table, max-lr, explain, validate, sweep, --help, --version",
+    ),
+    (
+        "--json predict",
+        "VERB: got '--json'; accepted are predict, table, max-lr, explain, validate, sweep, --help, --version",
+    ),
     ("predict --bias=yes", "--bias: got 'yes'; it is a switch and takes no value"),
     ("predict --loss ce --loss mse", "--loss: given 2 times ('ce', 'mse'); give it once"),
     ("predict --loss ce --loss ce", "--loss: given 2 times ('ce', 'ce'); give it once"),
     ("predict --lr-exponent", "--lr-exponent: got no value; needs R, r: every learning rate times n^r [0]"),
     ("predict --lr-exponent --json", "--lr-exponent: got no value; needs R, r: every learning rate times n^r [0]"),
     # names
-    ("predict --model cnn", "--model: got 'cnn'; accepted are mlp"),
+    ("predict --model cnn", "--model: got 'cnn'; accepted are mlp, resnet-mlp"),
     ("predict --activation swish", "--activation: got 'swish'; accepted are relu, tanh, gelu, silu, identity"),
     ("predict --parametrization SP", f"--parametrization: got 'SP'; accepted are {PARAMETRIZATIONS}"),
     ("predict --optimizer sdg", f"--optimizer: got 'sdg'; accepted are {OPTIMIZERS}"),
@@ -73,8 +85,67 @@ LINES = [
     ),
     (
         "predict --optimizer muon --shape-factor x",
-        "--shape-factor: got 'x'; accepted are none, original, spectral, match-rms",
+        "--shape-factor: got 'x'; accepted are none, original, spectral, match-rms, kimi, max",
     ),
+    (
+        "predict --optimizer clipped --shape-factor spectral",
+        "--shape-factor: the optimizer clipped or sgd has no such option; its options are: --base-optimizer, --momentum, "
+        "--threshold-exponent, --threshold",
+    ),
+    (
+        "predict --base-optimizer adam",
+        "--base-optimizer: the optimizer sgd has no such option; its options are: --momentum",
+    ),
+    ("predict --optimizer clipped --base-optimizer sdg", f"--base-optimizer: got 'sdg'; accepted are {OPTIMIZERS}"),
+    ("predict --optimizer clipped --threshold 0", "--threshold: got '0.0'; needs a positive number"),
+    (
+        "predict --optimizer clipped --threshold-exponent=-oo",
+        "--threshold-exponent: got '-oo'; needs a finite exponent",
+    ),
+    (
+        "predict --optimizer adam --epsilon-exponent half",
+        f"--epsilon-exponent: got 'half', whose 'half' is not declared with --free; {NUMBERS}",
+    ),
+    (
+        "predict --optimizer shampoo --in-power=-1",
+        "--in-power: got '-1'; needs an exact number of at least 0, such as 1/4",
+    ),
+    ("predict --optimizer hidden=muon,else=adm", f"--optimizer: got 'adm'; accepted are {OPTIMIZERS}"),
+    (
+        "predict --optimizer hidden=muon",
+        "--optimizer: got 'hidden=muon'; gives nothing for input, readout; add else=...",
+    ),
+    (
+        "predict --optimizer hiden=muon,else=adam",
+        "--optimizer: got 'hiden'; accepted are input, hidden, readout, vector, finite, hidden.1, else",
+    ),
+    (
+        "predict --optimizer hidden=sam,else=adam",
+        "--optimizer: sam for some of the weights (optimizer groups of hidden) is not supported: its second gradient belongs "
+        "to the whole network. Put the groups inside: SAM(base_optimizer={...}).",
+    ),
+    (
+        "predict --optimizer sam --layer-exponents input",
+        "--layer-exponents: got 'input'; needs ROLE=VALUE,..., such as hidden=...,else=...",
+    ),
+    (
+        "predict --optimizer sam --layer-exponents embedding=1",
+        "--layer-exponents: got 'embedding'; accepted are input, hidden, readout, vector, finite, hidden.1, else",
+    ),
+    (
+        "predict --optimizer decayed --base-optimizer muon --coupled",
+        "coupled weight decay with the optimizer muon is not supported: a singular value decomposition of gradient plus "
+        "weight has no rule. Use decoupled decay (coupled=False), or an optimizer that acts entry by entry.",
+    ),
+    (
+        "predict --loss ce --coefficient-exponent 1",
+        "--coefficient-exponent: the loss ce has no such option; its options are: none",
+    ),
+    (
+        "predict --loss z-loss --coefficient-exponent oo",
+        "--coefficient-exponent: got 'oo'; needs a finite exponent, or -oo for no penalty",
+    ),
+    ("predict --loss temperature --base-loss x", f"--base-loss: got 'x'; accepted are {LOSSES}"),
     ("predict --momentum 1", "--momentum: got '1.0'; needs a number with 0 <= momentum < 1"),
     ("predict --momentum fast", "--momentum: got 'fast'; needs a number"),
     (
@@ -174,7 +245,27 @@ LINES = [
         "--output: got '/no/such/t.md', which has no folder '/no/such' to go to; needs a file in an existing folder",
     ),
     # validate
-    ("validate", "--quick: is missing; give --quick for the quick suite, or --cases NAME,..."),
+    ("validate --suite slow", "--suite: got 'slow'; accepted are quick, full"),
+    ("validate --suite full --quick", "--quick: contradicts --suite; give one of them"),
+    (
+        "validate --suite quick --optimizer adam",
+        "--suite: contradicts --optimizer; give a suite, cases, or one setting",
+    ),
+    ("validate --cases sp-sgd-ce-2 --loss mse", "--cases: contradicts --loss; give a suite, cases, or one setting"),
+    (
+        "validate --cases nonsense",
+        "--cases: got 'nonsense'; accepted are sp-sgd-ce-2, sp-sgd-mse-2, sp-adam-ce-2, mup-adam-ce-2, "
+        "sp-signsgd-huber-1-zero, ntp-adam-mse-3-zero, ... (960 in all)",
+    ),
+    (
+        "validate --against nothing",
+        "--against: got 'nothing'; accepted are sp, sp-stable, ntp, mfp, mup, sp-full-align",
+    ),
+    (
+        "validate --parametrization spp",
+        "--parametrization: got 'spp'; accepted are sp, sp-stable, ntp, mfp, mup, sp-full-align",
+    ),
+    ("validate --quick --widths 64 128", "--widths: got '64,128'; needs at least 3 widths, or no slope can be judged"),
     ("validate --quick --device tpu", "--device: got 'tpu'; accepted are auto, cpu, cuda"),
     ("validate --quick --widths 64", "--widths: got '64'; needs at least 3 widths, or no slope can be judged"),
     ("validate --quick --widths 64,128,0", "--widths: got '0'; needs an integer from 1 to 1048576"),
@@ -228,12 +319,12 @@ def test_examples_of_the_help_work(run: Run, tmp_path, monkeypatch) -> None:  # 
 
     monkeypatch.chdir(tmp_path)
     for name, verb in VERBS.items():
-        if name != "validate":
+        if name not in ("validate", "sweep"):
             assert run(*shlex.split(verb.example)[1:]).code == 0
 
 
 def test_the_overview_lists_the_verbs(run: Run) -> None:
     said = run("--help")
     assert said.code == 0
-    for verb in ("predict", "table", "max-lr", "explain", "validate"):
+    for verb in ("predict", "table", "max-lr", "explain", "validate", "sweep"):
         assert f"\n  {verb} " in said.out

@@ -36,7 +36,7 @@ def members(p: Pattern) -> set[int]:
 
 
 def test_every_rule_of_the_engine_can_be_told() -> None:
-    source = "".join(p.read_text(encoding="utf-8") for p in Path(tensorprog.__file__).parent.glob("*.py"))
+    source = "".join(p.read_text(encoding="utf-8") for p in Path(tensorprog.__file__).parent.rglob("*.py"))
     written = set(re.findall(r'(?:Reason|explained)\(\s*"([a-z-]+)"', source)) | set(
         re.findall(r'rule="([a-z-]+)"', source)
     )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import tensorprog as tp
+from tensorprog.architectures import resnet_mlp
 from tensorprog.backward import backward
 from tensorprog.nonlinearities import NONLINEARITIES
 from tensorprog.program import MatMul, Program, Value
@@ -76,14 +77,27 @@ def torch_values(program: Program, weights: dict, data: dict) -> list:
             values.append(ins.function.torch(args[0]))
         elif name == "Scaled":
             values.append(args[0] * float(N) ** float(ins.power.const))
+        elif name == "Center":
+            values.append(args[0] - args[0].mean())
+        elif name == "Normalize":
+            values.append(args[0] / args[0].square().mean().sqrt())
         else:
             values.append({"Add": sum, "Multiply": lambda a: a[0] * a[1], "Moment": lambda a: a[0] @ a[1]}[name](args))
     return values
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_backward_program_agrees_with_autograd(seed: int) -> None:
-    program = random_program(seed)
+NORMED = [
+    resnet_mlp(2, "tanh", norm=norm, placement=placement, bias=True)
+    for norm in ("layernorm", "rmsnorm")
+    for placement in ("pre", "post")
+]
+
+
+@pytest.mark.parametrize(
+    "program", [*map(random_program, range(60)), *NORMED], ids=[*map(str, range(60)), *map(str, NORMED)]
+)
+def test_backward_program_agrees_with_autograd(program: Program) -> None:
+    seed = len(program.instructions)
     back = backward(program)
     rng = np.random.default_rng(seed)
     weights = gaussian(program, N, rng, lambda w: 0.5 / size(w.into, N) ** 0.5)

@@ -83,9 +83,9 @@ def test_update_pieces_are_applied_as_rank_one() -> None:
     calc.add_piece(HIDDEN, piece)
     calc.add_piece(HIDDEN, Piece(piece.coefficient, piece.out, piece.into, 1))
     assert len(calc.pieces[HIDDEN]) == 1
-    assert calc.update_product(HIDDEN, u) == v.shift(ZERO, "", "")  # n^-1 * n
-    assert calc.update_product(HIDDEN, v, transposed=True).top == exponent("-1")  # n^-1 * n * n^-1/2 * n^-1/2
-    assert calc.update_product(HIDDEN, v).top == exponent("-3/2")  # <u, v> is a central-limit sum, n^0
+    assert calc.update_product(HIDDEN, u, initial=NOTHING) == v.shift(ZERO, "", "")  # n^-1 * n
+    assert calc.update_product(HIDDEN, v, True, initial=NOTHING).top == exponent("-1")  # n^-1 * n * n^-1/2 * n^-1/2
+    assert calc.update_product(HIDDEN, v, initial=NOTHING).top == exponent("-3/2")  # <u, v> is a central-limit sum, n^0
 
 
 local = st.builds(affine, st.sampled_from([0, 1, 8, 9]), st.lists(st.sampled_from([1, 8, 9]), max_size=2))

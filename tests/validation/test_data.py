@@ -405,17 +405,18 @@ def test_real_targets_pass_through_where_a_loss_has_a_meaning_for_them() -> None
         assert torch.equal(loss(name).torch(f, hard), loss(name).torch(f, one_hot))
 
 
-@pytest.mark.parametrize("name", ["ce", "logistic", "hinge"])
+@pytest.mark.parametrize("name", ["ce", "logistic", "hinge", "label-smoothing", "focal", "squared-hinge", "z-loss"])
 def test_losses_of_classes_say_so(name: str) -> None:
     with pytest.raises(SettingError, match=f"targets of the loss {name}: got 'floats'; needs class indices .*use mse"):
         loss(name).torch(torch.zeros(3, 2), torch.zeros(3, 2))
 
 
-@pytest.mark.parametrize("name", ["mse", "huber", "softmax-mse"])
+@pytest.mark.parametrize("name", ["mse", "huber", "softmax-mse", "l1"])
 def test_targets_of_another_shape_do_not_broadcast(name: str) -> None:
     with pytest.raises(SettingError, match=r"needs one for every output, \[3, 1\]"):
         loss(name).torch(torch.zeros(3, 1), torch.zeros(3))
 
 
 def test_every_loss_was_asked() -> None:
-    assert set(LOSSES) == {"ce", "mse", "huber", "softmax-mse", "logistic", "hinge"}
+    of_classes = {"ce", "logistic", "hinge", "label-smoothing", "focal", "squared-hinge", "z-loss"}
+    assert set(LOSSES) == of_classes | {"mse", "huber", "softmax-mse", "l1"}

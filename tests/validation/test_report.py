@@ -32,6 +32,7 @@ from tests.validation.findings import (
 from tests.validation.findings import many as synthetic_many
 from tests.validation.findings import mixed as synthetic_mixed
 from validation.cases import CASES, QUICK, Case
+from validation.constants import SMALL_LOGITS
 from validation.figure import figure
 from validation.fit import Correction
 from validation.measure import Quantity
@@ -323,7 +324,7 @@ def test_records_tell_time_and_versions(tmp_path: Path) -> None:
     result = validation(synthetic(case), tmp_path)
     described = case.setting.to_dict()
     del described["steps"]
-    constants = {"base_width": 4, "base_lr": 1.0, "output_scale": 0.005}
+    constants = {"base_width": 4, "base_lr": 1.0, "output_scale": SMALL_LOGITS}
     config = {"setting": described, **constants, "data": case.data.config, "steps": [1, 3]}
 
     def line(key: str, **changes: Any) -> str:

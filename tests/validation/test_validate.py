@@ -203,7 +203,7 @@ def test_an_interrupted_run_keeps_what_is_done(tmp_path: Path, monkeypatch: pyte
 
 
 def test_divergence_is_reported_not_raised(tmp_path: Path) -> None:
-    wild = replace(CASES["sp-sgd-mse-2"], fixed=Constants(1e12))
+    wild = replace(CASES["sp-sgd-mse-2"], fixed=Constants(1e12, 1.0))
     result = validate(tmp_path, cases=[wild], widths=(16, 32, 64), seeds=1, steps=(1, 8), workers=1, progress=False)
     last = [f for f in result.findings if f.prediction.step == 8 and f.prediction.quantity is Quantity.LOGITS]
     assert [f.verdict for f in last] == [Verdict.INCONCLUSIVE]
