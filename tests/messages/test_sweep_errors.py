@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.runner import Run
-from tests.messages.test_cli_errors import OPTIMIZERS
 
 pytest.importorskip("torch")
 

@@ -56,7 +56,7 @@ def test_an_outcome_by_hand() -> None:
         values = net.values(batch.x)
         loss = torch.nn.functional.cross_entropy(values[-1], batch.y)
         losses.append(float(loss.detach()))
-        sizes.append([float(values[i].square().mean().sqrt()) for i in hidden])
+        sizes.append([float(values[i].detach().square().mean().sqrt()) for i in hidden])
         gradients = torch.autograd.grad(loss, list(net.weights))
         with torch.no_grad():
             for w, g in zip(net.weights, gradients, strict=True):
