@@ -5,7 +5,7 @@ The derivation knows types, never names, and never whether its exponents are num
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tensorprog.derivation import Derivation
@@ -34,7 +34,7 @@ def derive(
     program: Program,
     parametrization: str | Parametrization = "sp",
     *,
-    optimizer: str | Optimizer = "sgd",
+    optimizer: str | Optimizer | Mapping[str, Any] = "sgd",
     loss: str | Loss = "ce",
     lr_exponent: ExponentLike = 0,
     zero_readout: bool = False,
@@ -46,7 +46,9 @@ def derive(
     Args:
         program: for example ``tensorprog.mlp(hidden_layers=2)``.
         parametrization: a name, or a :class:`~tensorprog.parametrizations.Parametrization`.
-        optimizer, loss: a name or an entry.
+        optimizer: a name or an entry; a mapping from roles or weight names to them for several in one network, such as
+            ``{"hidden": "muon", "else": "adam"}``.
+        loss: a name or an entry.
         lr_exponent: r, a global factor n^r on every learning rate.
         zero_readout: initialise the readout to exact zeros.
         steps: optimizer steps to report; the regime always looks at the settled end.

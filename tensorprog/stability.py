@@ -7,7 +7,7 @@ bisection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -90,7 +90,7 @@ def max_stable_lr(
     program: Program,
     parametrization: str | Parametrization = "sp",
     *,
-    optimizer: str | Optimizer = "sgd",
+    optimizer: str | Optimizer | Mapping[str, Any] = "sgd",
     loss: str | Loss = "ce",
     zero_readout: bool = False,
 ) -> StableRates:

@@ -189,11 +189,16 @@ class _Run:
     def _entries(self, weight: Weight) -> Exponent:
         return self.calculus.entries(weight) + self.exponents[weight].a
 
-    def pieces(self, t: int, parts: Parts, rates: Mapping[Weight, Exponent]) -> dict[Weight, list[Piece]]:
-        """The outer products among an optimizer's parts, as pieces of the effective weights."""
+    def pieces(self, t: int, parts: Parts, rates: Mapping[Weight, Exponent], what: str) -> dict[Weight, list[Piece]]:
+        """The outer products among an optimizer's parts, as pieces of the effective weights.
+
+        Args:
+            rates: a further power of n for every weight.
+            what: how explanations call the coefficients.
+        """
         return {
             w: [
-                Piece(_rate(part.power + rates[w] - self.exponents[w].a, w), part.out, part.into, t)
+                Piece(_coefficient(part.power + rates[w] - self.exponents[w].a, w, what), part.out, part.into, t)
                 for part in of
                 if isinstance(part, Outer) and part.size != ZERO_SIZE
             ]
@@ -204,7 +209,7 @@ class _Run:
         """Move every weight by the optimizer's step; returns the gradients' entry exponents."""
         steps = {w: tuple(parts) for w, parts in self.optimizer.update(network).items()}
         rates = {w: -abc.c for w, abc in self.exponents.items()}
-        pieces = self.pieces(t, steps, rates)
+        pieces = self.pieces(t, steps, rates, "step size")
         for w, parts in steps.items():
             for part in parts:
                 if isinstance(part, Multiple) and not part.power.infinite:
@@ -227,7 +232,7 @@ class _Run:
         network = self.parameters(self.differentiate(step.t, total, step.chi))
         perturbed: Perturbed | None = None
         if moved := {w: tuple(parts) for w, parts in self.optimizer.perturbation(network).items()}:
-            pieces = self.pieces(step.t, moved, dict.fromkeys(moved, ZERO))
+            pieces = self.pieces(step.t, moved, dict.fromkeys(moved, ZERO), "size of the perturbation")
             perturbed = self.perturb(step.t, total, pieces)
             total = [x + d for x, d in zip(total, perturbed.change, strict=True)]
             with self.calculus.perturbed(pieces):
@@ -290,8 +295,8 @@ def _data(ins: Data) -> Scale:
     return Scale.source(ZERO, rule="data", what=ins.name)
 
 
-def _rate(power: Exponent, weight: Weight) -> Scale:
-    reason = Reason("learning-rate", f"n^({power}), step size of {weight.name}", power)
+def _coefficient(power: Exponent, weight: Weight, what: str) -> Scale:
+    reason = Reason("learning-rate", f"n^({power}), {what} of {weight.name}", power)
     return Scale((Term(power, Scale.source(ZERO, rule="", what="").terms[0].pattern, reason),))
 
 

@@ -25,7 +25,7 @@ from validation.constants import Constants
 from validation.records import Records
 from validation.train import Run, batched, execute_together, teams
 
-__all__ = ["available_cpus", "execute", "prepare"]
+__all__ = ["available_cpus", "execute", "prepare", "start_worker"]
 
 
 def available_cpus() -> int:
@@ -105,7 +105,8 @@ def _each(function: Callable[[T], U], items: Sequence[T], workers: int) -> Itera
     return _sequential(function, items)
 
 
-def _start_worker(parent: int) -> None:
+def start_worker(parent: int) -> None:
+    """What a forked worker does first: one thread, no interrupts of its own, and an end when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt at the terminal reaches all; the parent answers it
     torch.set_num_threads(1)
     _keep_memory()
@@ -139,7 +140,7 @@ def _forked(function: Callable[[T], U], items: Sequence[T], workers: int) -> Ite
     _INHERITED = (function, items)
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(
-        min(workers, len(items)), mp_context=context, initializer=_start_worker, initargs=(os.getpid(),)
+        min(workers, len(items)), mp_context=context, initializer=start_worker, initargs=(os.getpid(),)
     ) as pool:
         pending: dict[Future[U], int] = {pool.submit(_apply, i): i for i in range(len(items))}
         try:

@@ -168,7 +168,10 @@ def read_device(given: Given) -> str:
 
 def read_folder(given: Given, default: str) -> Path:
     """``--out``, made where it does not exist."""
-    out = Path(given.text("--out", default))
+    text = given.text("--out", default)
+    if not text.strip():
+        raise UsageError("--out", f"got {shortened(text)}; needs the name of a folder")
+    out = Path(text)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -37,6 +37,7 @@ REGIME_STYLES: dict[Regime, Style] = {
 
 SIZES = "Exponents e of coordinate sizes n^e, RMS over entries; -oo is exactly zero."
 UPDATES = "effective (W_t - W_0) x_t, propagating W_0 (x_t - x_0), feature: change after the nonlinearity."
+PERTURBATION = " perturbation: E x~_t at the perturbed weights W_t + E, where the gradient is taken."
 
 RATES = "Largest exponent r of a factor n^r on every learning rate"
 
@@ -78,14 +79,18 @@ def _settled(d: Derivation) -> str:
 
 
 def _steps(d: Derivation) -> Grid:
-    columns = (
+    columns = [
         Column("site"),
         Column("activation", numeric=True),
         *(Column(name, "update", numeric=True) for name in ("effective", "propagating", "feature")),
-    )
+    ]
+    perturbed = any(e.perturbation is not None for s in d.steps for e in s.sites.values())
+    if perturbed:
+        columns.append(Column("perturbation", numeric=True))
     runs = [list(run) for _, run in groupby(d.steps, key=_without_step)]
-    sections = tuple(Section(_title(d, run), tuple(_rows(run[0], REGIME_STYLES[d.regime]))) for run in runs)
-    return Grid(columns, sections, f"{SIZES} Updates: {UPDATES}")
+    rows = [tuple(_rows(run[0], REGIME_STYLES[d.regime], perturbed)) for run in runs]
+    sections = tuple(Section(_title(d, run), of) for run, of in zip(runs, rows, strict=True))
+    return Grid(tuple(columns), sections, f"{SIZES} Updates: {UPDATES}{PERTURBATION if perturbed else ''}")
 
 
 def _without_step(s: StepExponents) -> object:
@@ -102,13 +107,13 @@ def _title(d: Derivation, run: list[StepExponents]) -> str:
     return f"{name}{' and all later' if later else ''}: {sizes}"
 
 
-def _rows(s: StepExponents, diverging: Style) -> Iterator[tuple[Cell, ...]]:
+def _rows(s: StepExponents, diverging: Style, perturbed: bool) -> Iterator[tuple[Cell, ...]]:
     for sites in _runs(s.sites.items()):
         (first, e), (last, _) = sites[0], sites[-1]
         if 1 < len(sites) < MERGED_SITES:
-            yield from (_row(name, e, diverging) for name, _ in sites)
+            yield from (_row(name, e, diverging, perturbed) for name, _ in sites)
         else:
-            yield _row(first if first == last else f"{first} to {last}", e, diverging)
+            yield _row(first if first == last else f"{first} to {last}", e, diverging, perturbed)
 
 
 def _runs(sites: Iterable[tuple[str, SiteExponents]]) -> Iterator[list[tuple[str, SiteExponents]]]:
@@ -116,8 +121,8 @@ def _runs(sites: Iterable[tuple[str, SiteExponents]]) -> Iterator[list[tuple[str
         yield list(run)
 
 
-def _row(name: str, e: SiteExponents, diverging: Style) -> tuple[Cell, ...]:
-    exponents = (e.activation, e.effective, e.propagating, e.feature)
+def _row(name: str, e: SiteExponents, diverging: Style, perturbed: bool) -> tuple[Cell, ...]:
+    exponents = [e.activation, e.effective, e.propagating, e.feature, *([e.perturbation] if perturbed else [])]
     return (Cell(name), *(Cell(v, diverging if v is not None and _diverges(v) else "") for v in exponents))
 
 

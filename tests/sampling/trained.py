@@ -20,7 +20,7 @@ from tensorprog.optimizers import Optimizer, optimizer
 INPUTS, CLASSES, BATCH = 5, 3, 8
 TOLERANCE = 0.15
 SIGMAS = 2.5
-NOISE = 0.1
+NOISE = 0.12
 """A slope with a larger standard error cannot tell a quarter apart."""
 
 Key = tuple[int, str, str]

@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import torch
 
 from validation.ledger import Ledger
-from validation.schedule import _start_worker as start_worker
+from validation.schedule import start_worker
 from validation.sweep.trial import Outcome, Trial
 
 __all__ = ["Plan", "Point", "carry_out"]
