@@ -53,9 +53,9 @@ def resnet_mlp(
     activation: str | Nonlinearity = "relu",
     norm: str = "none",
     placement: str = "pre",
-    gain: bool = True,
+    plain_norm: bool = False,
     bias: bool = False,
-    branch_exponent: ExponentLike = 0,
+    branch_exponent: ExponentLike = ZERO,
 ) -> Program:
     """A residual multilayer perceptron: input, residual blocks x + n^branch_exponent W_out phi(W_in norm(x)), readout.
 
@@ -63,8 +63,8 @@ def resnet_mlp(
         blocks: the number of residual blocks, at least 1.
         activation: inside the blocks.
         norm: ``none``, ``layernorm`` or ``rmsnorm``.
-        placement: ``pre``: before each block and once before the readout; ``post``: after each sum.
-        gain: trainable gains in the norm layers.
+        placement: of the norms, ``pre`` (before each block and before the readout) or ``post`` (after each sum).
+        plain_norm: norm layers without trainable gains.
         bias: trainable biases in every layer.
         branch_exponent: a multiplier of the branches that depends on the width.
 
@@ -72,7 +72,7 @@ def resnet_mlp(
         SettingError, UnknownName: for values that are not accepted.
 
     Example:
-        >>> [site.name for site in resnet_mlp(blocks=1, norm="rmsnorm", gain=False).sites]
+        >>> [site.name for site in resnet_mlp(blocks=1, norm="rmsnorm", plain_norm=True).sites]
         ['input', 'block.1.in', 'block.1.out', 'readout']
 
     Ref: He et al. 2016 (arXiv 1512.03385); pre-norm: Xiong et al. 2020 (arXiv 2002.04745).
@@ -87,7 +87,7 @@ def resnet_mlp(
     b = Builder()
 
     def normalised(name: str, x: Value, here: str) -> Value:
-        return NORMS[norm](b, name, x, gain=gain) if norm in NORMS and here == placement else x
+        return NORMS[norm](b, name, x, gain=not plain_norm) if norm in NORMS and here == placement else x
 
     x = dense(b, "input", b.data("x"), b.width, bias=bias)
     for i in range(1, blocks + 1):
@@ -99,7 +99,9 @@ def resnet_mlp(
     logits = dense(b, "readout", x, b.finite("classes"), bias=bias)
     chosen: dict[str, object] = {"blocks": blocks, "activation": phi.name, "norm": norm}
     if norm in NORMS:
-        chosen |= {"placement": placement, "gain": gain}
+        chosen["placement"] = placement
+        if plain_norm:
+            chosen["plain_norm"] = True
     if bias:
         chosen["bias"] = True
     if exponent(branch_exponent) != ZERO:

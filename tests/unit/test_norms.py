@@ -69,7 +69,7 @@ def test_gains_start_at_one_and_move_like_input_weights() -> None:
 def test_norms_change_no_exponent_where_nothing_diverges(norm: str, placement: str) -> None:
     for name, optimizer in (("mup", "adam"), ("sp-full-align", "adam"), ("mup", "signsgd")):
         plain = tp.derive(resnet_mlp(2), name, optimizer=optimizer)
-        normed = tp.derive(resnet_mlp(2, norm=norm, placement=placement, gain=False), name, optimizer=optimizer)
+        normed = tp.derive(resnet_mlp(2, norm=norm, placement=placement, plain_norm=True), name, optimizer=optimizer)
         for a, b in zip(plain.steps, normed.steps, strict=True):
             assert a.to_dict() == b.to_dict()
 
