@@ -16,7 +16,8 @@ from tensorprog.exponent import ONE, ZERO_SIZE, Exponent, ExponentLike, largest
 from tensorprog.optimizers.entry import Entry
 from tensorprog.optimizers.gradient import Outer, Parameter
 from tensorprog.optimizers.orthogonal import normalised, outer_parts
-from tensorprog.options import power_of, read_exponents, read_powers
+from tensorprog.optimizers.sign import epsilon_at
+from tensorprog.options import power_of, read_exponents, read_positive, read_powers
 from tensorprog.scale import Scale
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Shampoo(Entry):
     Args:
         out_power: p, of the preconditioner on the output side.
         in_power: q, of the preconditioner on the input side.
-        damping_exponent: eps = n^damping_exponent; the default -oo is eps = 0 on the gradient's range.
+        damping_exponent: eps = damping * n^damping_exponent; the default -oo is eps = 0 on the gradient's range.
+        damping: its constant, which exponents do not see.
 
     Ref: Gupta et al. 2018 (arXiv 1802.09568), Algorithm 1; powers: Ishikawa & Karakida 2024 (arXiv 2312.12226).
     """
@@ -47,10 +49,12 @@ class Shampoo(Entry):
     out_power: ExponentLike = ONE / 4
     in_power: ExponentLike = ONE / 4
     damping_exponent: ExponentLike = ZERO_SIZE
+    damping: float = 1.0
 
     def __post_init__(self) -> None:
         read_powers(self, "out_power", "in_power")
         read_exponents(self, "damping_exponent", zero="no damping")
+        read_positive(self, "damping")
 
     @property
     def monotone(self) -> bool:
@@ -67,7 +71,7 @@ class Shampoo(Entry):
         from tensorprog.torch_optimizers import Preconditioned
 
         powers = float(self.out_power.const), float(self.in_power.const)
-        return Preconditioned(groups, *powers, damping=power_of(width, self.damping_exponent))
+        return Preconditioned(groups, *powers, damping=self.damping * power_of(width, self.damping_exponent))
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class SOAP(Entry):
     values.
 
     Args:
-        epsilon_exponent: eps = n^epsilon_exponent; the default -oo is eps = 0 on the gradient's range.
+        epsilon_exponent: eps = epsilon * n^epsilon_exponent; the default -oo is eps = 0 on the gradient's range.
+        epsilon: its constant, which exponents do not see.
 
     Ref: Vyas et al. 2024 (arXiv 2409.11321), Algorithm 3.
     """
@@ -87,9 +92,11 @@ class SOAP(Entry):
     name: ClassVar[str] = "soap"
     ref: ClassVar[str] = "Vyas et al. 2024 (arXiv 2409.11321)"
     epsilon_exponent: ExponentLike = ZERO_SIZE
+    epsilon: float = 1.0
 
     def __post_init__(self) -> None:
         read_exponents(self, "epsilon_exponent", zero="eps = 0")
+        read_positive(self, "epsilon")
 
     def direction(self, p: Parameter) -> Iterator[Outer]:
         remembered = p.norm(p.remembered)
@@ -104,10 +111,9 @@ class SOAP(Entry):
             )
 
     def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
-        from tensorprog.torch_optimizers import NEGLIGIBLE_EPSILON
         from tensorprog.torch_optimizers import SOAP as TorchSOAP
 
-        return TorchSOAP(groups, epsilon=power_of(width, self.epsilon_exponent, NEGLIGIBLE_EPSILON))
+        return TorchSOAP(groups, epsilon=epsilon_at(width, self.epsilon_exponent, self.epsilon))
 
 
 @dataclass(frozen=True)
@@ -120,9 +126,10 @@ class KFAC(Entry):
     Args:
         out_power: e_B, of the gradient side.
         in_power: e_A, of the input side.
-        out_damping_exponent: B's damping n^out_damping_exponent; the default -oo follows the largest eigenvalue at a
-            constant fraction.
-        in_damping_exponent: A's damping n^in_damping_exponent; the default -oo likewise.
+        out_damping_exponent: B's damping is damping * n^out_damping_exponent; the default -oo follows the largest
+            eigenvalue at a constant fraction.
+        in_damping_exponent: A's damping is damping * n^in_damping_exponent; the default -oo likewise.
+        damping: the constant of both, which exponents do not see.
 
     Ref: Martens & Grosse 2015 (arXiv 1503.05671); powers and damping: Ishikawa & Karakida 2024 (arXiv 2312.12226).
     """
@@ -133,10 +140,12 @@ class KFAC(Entry):
     in_power: ExponentLike = ONE
     out_damping_exponent: ExponentLike = ZERO_SIZE
     in_damping_exponent: ExponentLike = ZERO_SIZE
+    damping: float = 1.0
 
     def __post_init__(self) -> None:
         read_powers(self, "out_power", "in_power")
         read_exponents(self, "out_damping_exponent", "in_damping_exponent", zero="damping relative to eigenvalues")
+        read_positive(self, "damping")
 
     def direction(self, p: Parameter) -> Iterator[Outer]:
         parts = list(outer_parts(p, self))
@@ -150,7 +159,7 @@ class KFAC(Entry):
         from tensorprog.torch_optimizers import KFAC as TorchKFAC
 
         sides = (
-            (float(power.const), power_of(width, damping))
+            (float(power.const), self.damping * power_of(width, damping))
             for power, damping in (
                 (self.out_power, self.out_damping_exponent),
                 (self.in_power, self.in_damping_exponent),

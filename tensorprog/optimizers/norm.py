@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, ExponentLike, largest
 from tensorprog.optimizers.entry import Entry, Parts, read_decay
 from tensorprog.optimizers.gradient import Gradient, Multiple, Parameter, Part
-from tensorprog.optimizers.sign import signed
-from tensorprog.options import power_of, read_exponents
+from tensorprog.optimizers.sign import epsilon_at, signed
+from tensorprog.options import power_of, read_exponents, read_positive
 
 if TYPE_CHECKING:
     import torch
@@ -95,7 +95,8 @@ class LAMB(Entry):
     """w <- w - eta |w| r / |r| with Adam's r = m / (sqrt(v) + eps) + lambda w.
 
     Args:
-        epsilon_exponent: eps = n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon_exponent: eps = epsilon * n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon: its constant, which exponents do not see.
         decay_exponent: lambda = decay * n^decay_exponent, inside the trust ratio; -oo for none.
         decay: the constant of lambda, which exponents do not see.
 
@@ -105,11 +106,13 @@ class LAMB(Entry):
     name: ClassVar[str] = "lamb"
     ref: ClassVar[str] = "You et al. 2019 (arXiv 1904.00962)"
     epsilon_exponent: ExponentLike = ZERO_SIZE
+    epsilon: float = 1.0
     decay_exponent: ExponentLike = ZERO
     decay: float = 0.01
 
     def __post_init__(self) -> None:
         read_exponents(self, "epsilon_exponent", zero="eps = 0")
+        read_positive(self, "epsilon")
         read_decay(self)
 
     def direction(self, p: Parameter) -> Iterable[Part]:
@@ -124,9 +127,9 @@ class LAMB(Entry):
         return step.shift(trust(p, step.size)).parts
 
     def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
-        from tensorprog.torch_optimizers import NEGLIGIBLE_EPSILON, AdamDirection, TrustRatio
+        from tensorprog.torch_optimizers import AdamDirection, TrustRatio
 
-        epsilon = power_of(width, self.epsilon_exponent, NEGLIGIBLE_EPSILON)
+        epsilon = epsilon_at(width, self.epsilon_exponent, self.epsilon)
         rate = self.decay * power_of(width, self.decay_exponent)
         return TrustRatio(groups, AdamDirection(epsilon=epsilon, decay=rate))
 

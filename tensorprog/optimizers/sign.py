@@ -21,13 +21,13 @@ from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, ExponentLike
 from tensorprog.nonlinearities import SIGN, apply
 from tensorprog.optimizers.entry import Entry, Fact, read_decay
 from tensorprog.optimizers.gradient import Gradient, Multiple, Outer, Parameter, Part
-from tensorprog.options import power_of, read_exponents
+from tensorprog.options import power_of, read_exponents, read_positive
 from tensorprog.scale import Scale
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Adagrad", "Adam", "AdamW", "Lion", "RMSProp", "SignSGD", "signed"]
+__all__ = ["Adagrad", "Adam", "AdamW", "Lion", "RMSProp", "SignSGD", "epsilon_at", "signed"]
 
 
 def signed(gradient: Gradient, denominator: Exponent) -> Iterator[Part]:
@@ -40,6 +40,13 @@ def signed(gradient: Gradient, denominator: Exponent) -> Iterator[Part]:
             yield part.shift(-denominator)
         else:
             yield Outer(part.size - denominator, _sign(part.out, "dh"), _sign(part.into, "x"))
+
+
+def epsilon_at(width: float, power: Exponent, constant: float) -> float:
+    """eps = constant * n^power as a number; where it is exactly zero, one that is small enough to be zero."""
+    from tensorprog.torch_optimizers import NEGLIGIBLE_EPSILON
+
+    return NEGLIGIBLE_EPSILON if power.infinite else constant * power_of(width, power)
 
 
 def _sign(factor: Scale, what: str) -> Scale:
@@ -99,20 +106,20 @@ class _Adaptive(Entry):
 
     facts: ClassVar[Fact] = Fact.ELEMENTWISE
     epsilon_exponent: ExponentLike = ZERO_SIZE
+    epsilon: float = 1.0
 
     def __post_init__(self) -> None:
         read_exponents(self, "epsilon_exponent", zero="eps = 0")
+        read_positive(self, "epsilon")
 
     def direction(self, p: Parameter) -> Iterable[Part]:
         if p.remembered < self.epsilon_exponent:
             return (part.shift(-self.epsilon_exponent) for part in p.gradient.parts)
         return signed(p.gradient, p.remembered)
 
-    def epsilon(self, width: float) -> float:
-        """eps as a number."""
-        from tensorprog.torch_optimizers import NEGLIGIBLE_EPSILON
-
-        return power_of(width, self.epsilon_exponent, NEGLIGIBLE_EPSILON)
+    def eps(self, width: float) -> float:
+        """Epsilon as a number."""
+        return epsilon_at(width, self.epsilon_exponent, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -120,7 +127,8 @@ class Adam(_Adaptive):
     """w <- w - eta m / (sqrt(v) + eps): sign-like, with the memory of the largest past gradient.
 
     Args:
-        epsilon_exponent: eps = n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon_exponent: eps = epsilon * n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon: its constant, which exponents do not see.
 
     Ref: Yang & Littwin 2023 (arXiv 2308.01814); epsilon: Everett et al. 2024 (arXiv 2407.05872), Section 4.
     """
@@ -131,7 +139,7 @@ class Adam(_Adaptive):
     def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
         from torch.optim import Adam as TorchAdam
 
-        return TorchAdam(groups, lr=0.0, eps=self.epsilon(width))
+        return TorchAdam(groups, lr=0.0, eps=self.eps(width))
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,8 @@ class AdamW(_Adaptive):
     """Adam with decoupled decay: w <- w - eta n^-c (m / (sqrt(v) + eps) + lambda w).
 
     Args:
-        epsilon_exponent: eps = n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon_exponent: eps = epsilon * n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon: its constant, which exponents do not see.
         decay_exponent: lambda = decay * n^decay_exponent; each step takes n^(decay_exponent - c) of the weight away.
         decay: the constant of lambda, which exponents do not see.
 
@@ -162,7 +171,7 @@ class AdamW(_Adaptive):
         from torch.optim import AdamW as TorchAdamW
 
         rate = self.decay * power_of(width, self.decay_exponent)
-        return TorchAdamW(groups, lr=0.0, eps=self.epsilon(width), weight_decay=rate)
+        return TorchAdamW(groups, lr=0.0, eps=self.eps(width), weight_decay=rate)
 
 
 @dataclass(frozen=True)
@@ -170,7 +179,8 @@ class RMSProp(_Adaptive):
     """w <- w - eta g / (sqrt(v) + eps), v a running mean of g^2: Adam without momentum.
 
     Args:
-        epsilon_exponent: eps = n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon_exponent: eps = epsilon * n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon: its constant, which exponents do not see.
 
     Ref: Tieleman & Hinton 2012 (Coursera, Lecture 6.5).
     """
@@ -181,7 +191,7 @@ class RMSProp(_Adaptive):
     def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
         from torch.optim import RMSprop as TorchRMSprop
 
-        return TorchRMSprop(groups, lr=0.0, eps=self.epsilon(width))
+        return TorchRMSprop(groups, lr=0.0, eps=self.eps(width))
 
 
 @dataclass(frozen=True)
@@ -189,7 +199,8 @@ class Adagrad(_Adaptive):
     """w <- w - eta g / (sqrt(sum of g^2) + eps): over Theta(1) steps the sum is as large as its largest term.
 
     Args:
-        epsilon_exponent: eps = n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon_exponent: eps = epsilon * n^epsilon_exponent; the default -oo is eps = 0 exactly.
+        epsilon: its constant, which exponents do not see.
 
     Ref: Duchi et al. 2011 (JMLR 12).
     """
@@ -200,4 +211,4 @@ class Adagrad(_Adaptive):
     def torch(self, groups: list[dict[str, Any]], width: float = 1.0) -> torch.optim.Optimizer:
         from torch.optim import Adagrad as TorchAdagrad
 
-        return TorchAdagrad(groups, lr=0.0, eps=self.epsilon(width))
+        return TorchAdagrad(groups, lr=0.0, eps=self.eps(width))

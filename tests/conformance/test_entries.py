@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,12 @@ def test_identity(kind: str, name: str, entry: Any) -> None:
     assert entry.name == name
     assert entry.ref
     assert type(entry).__doc__
+
+
+def test_the_page_on_optimizers_and_losses_names_every_entry() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "optimizers-and-losses.md").read_text(encoding="utf-8")
+    for name in (*OPTIMIZERS, *WRAPPERS, *LOSSES, *losses.WRAPPERS):
+        assert f"`{name}`" in page
 
 
 def derives(**setting: Any) -> None:

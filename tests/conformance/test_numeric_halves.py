@@ -66,6 +66,17 @@ def test_shampoo(p: str, q: str) -> None:
     torch.testing.assert_close(direction("shampoo", out_power=p, in_power=q), expected)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "adagrad", "lamb", "soap"])
+def test_epsilon_is_a_constant_times_a_power_of_the_width(name: str) -> None:
+    """A huge epsilon leaves a step along the gradient: g / eps, but for what the entry does besides."""
+    options = {"decay_exponent": "-oo"} if name in ("adamw", "lamb") else {}
+    found = direction(name, epsilon_exponent=3, epsilon=5e7, width=2.0, **options)
+    expected = GRADIENT / (5e7 * 8)
+    if name == "lamb":
+        expected = GRADIENT / GRADIENT.norm() * draw(OUT, INTO, seed=3).norm()
+    torch.testing.assert_close(found / expected.norm(), expected / expected.norm(), rtol=1e-5, atol=1e-6)
+
+
 def test_shampoo_with_damping() -> None:
     def damped(gram: Any) -> Any:
         values, vectors = torch.linalg.eigh(gram)
@@ -73,6 +84,7 @@ def test_shampoo_with_damping() -> None:
 
     expected = damped(GRADIENT @ GRADIENT.T) @ GRADIENT @ damped(GRADIENT.T @ GRADIENT)
     torch.testing.assert_close(direction("shampoo", damping_exponent=2, width=4.0), expected)
+    torch.testing.assert_close(direction("shampoo", damping_exponent=1, damping=4.0, width=4.0), expected)
 
 
 def test_soaps_first_step_is_orthogonal_up_to_signs_in_the_gradients_basis() -> None:

@@ -31,7 +31,8 @@ class Trained:
     """A setting with b and c of an MLP, and how it is measured.
 
     Args:
-        rate, init: constants that the theory does not see, which move crossings of unequal terms out of the widths.
+        rate, init: constants that the theory does not see, which move crossings of unequal terms out of the widths; one
+            rate for all layers, or one for each.
         skip: quantities that are left out, each for a reason that its test gives.
     """
 
@@ -39,7 +40,7 @@ class Trained:
     b: tuple[str, ...]
     c: tuple[str, ...]
     loss: str | Loss = "ce"
-    rate: float = 1.0
+    rate: float | tuple[float, ...] = 1.0
     activation: str = "relu"
     init: float = 1.0
     widths: tuple[int, ...] = (128, 256, 512, 1024)
@@ -100,7 +101,7 @@ def train(s: Trained, n: int, seed: int) -> dict[Key, float]:
     groups = [
         {
             "params": [w],
-            "lr": s.rate * float(n) ** -float(Fraction(s.c[i])),
+            "lr": (s.rate[i] if isinstance(s.rate, tuple) else s.rate) * float(n) ** -float(Fraction(s.c[i])),
             "weight": program.weights[i],
             "factors": lambda i=i: (last[i][0].grad, last[i][1].detach()),
         }
