@@ -1,0 +1,108 @@
+"""The graph of a program: its instructions in order, the axis of every value, and where each weight acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tensorprog.program.axes import ONE, Axis, Role, Weight
+from tensorprog.program.instructions import Add, Apply, Data, Instruction, MatMul, Moment
+
+__all__ = ["Program", "Site"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A weight with the value it produces and the value after its bias and nonlinearity."""
+
+    name: str
+    weight: Weight
+    product: int
+    activation: int
+    trained_input: bool
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as instructions; build one with :class:`Builder` or compose layers.
+
+    Args:
+        instructions: in order of execution.
+        axes: the axis of each value (None for scalars).
+        weights: in order of first use.
+        output: the index of the logits.
+        label: how outputs name it, for example ``mlp(hidden_layers=2, activation=relu)``.
+    """
+
+    instructions: tuple[Instruction, ...]
+    axes: tuple[Axis | None, ...]
+    weights: tuple[Weight, ...]
+    output: int
+    label: str = "program"
+    description: dict[str, object] = field(default_factory=dict, compare=False, hash=False)
+
+    def consumers(self, index: int) -> list[int]:
+        return [i for i, ins in enumerate(self.instructions) if index in ins.args]
+
+    @property
+    def depends_on_weights(self) -> tuple[bool, ...]:
+        """For each value, whether any weight was used to compute it."""
+        trained: list[bool] = []
+        for ins in self.instructions:
+            trained.append(isinstance(ins, MatMul) or any(trained[a] for a in ins.args))
+        return tuple(trained)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where each weight acts, in program order."""
+        consumers: list[list[int]] = [[] for _ in self.instructions]
+        for i, ins in enumerate(self.instructions):
+            for a in set(ins.args):
+                consumers[a].append(i)
+        trained, found, uses = self.depends_on_weights, [], dict.fromkeys(self.weights, 0)
+        for i, ins in enumerate(self.instructions):
+            if not isinstance(ins, MatMul):
+                continue
+            uses[ins.weight] += 1
+            name = ins.weight.name if uses[ins.weight] == 1 else f"{ins.weight.name}#{uses[ins.weight]}"
+            found.append(Site(name, ins.weight, i, self._activation(i, consumers), trained[ins.args[0]]))
+        return tuple(found)
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        """How explanations call each value: h(site) for a product with its bias, x(site) for its activation."""
+        names = [ins.name if isinstance(ins, Data) else f"v{i}" for i, ins in enumerate(self.instructions)]
+        for site in reversed(self.sites):
+            names[site.activation] = f"x({site.name})"
+            names[site.product] = f"h({site.name})"
+            for i in self.consumers(site.product):
+                ins = self.instructions[i]
+                if site.weight.role is not Role.VECTOR and isinstance(ins, Add) and self._adds_bias(ins):
+                    names[i], names[site.product] = f"h({site.name})", f"Wx({site.name})"
+        names[self.output] = "logits"
+        return tuple(names)
+
+    def _activation(self, index: int, consumers: list[list[int]]) -> int:
+        """Follow a product through a bias and into the nonlinearity, where these are its only readers."""
+        while len(consumers[index]) == 1:
+            reader = consumers[index][0]
+            ins = self.instructions[reader]
+            if isinstance(ins, Add) and self._adds_bias(ins):
+                index = reader
+                continue
+            return reader if isinstance(ins, Apply) else index
+        return index
+
+    def _adds_bias(self, ins: Add) -> bool:
+        parts = [self.instructions[a] for a in ins.args]
+        return any(isinstance(p, MatMul) and p.weight.into is ONE for p in parts)
+
+    def read_values(self) -> frozenset[int]:
+        """Values that a weight or a contraction over a wide axis reads; what a norm layer reads may diverge."""
+        read: set[int] = set()
+        for ins in self.instructions:
+            if (isinstance(ins, MatMul) and ins.axes[1].wide) or (isinstance(ins, Moment) and ins.axis.wide):
+                read.update(ins.args)
+        return frozenset(read)
+
+    def __str__(self) -> str:
+        return self.label
