@@ -23,6 +23,7 @@ from tensorprog.program import (
     Normalize,
     NormalizeGradient,
     Program,
+    Repeat,
     Scaled,
     Weight,
 )
@@ -101,27 +102,34 @@ class _Differentiation:
                 self.gradients[weight].append((x, d) if transposed else (d, x))
                 if trained[x]:
                     to(x, MatMul(weight, (d,), not transposed))
-            case Apply(function, (x,), order):
-                slope = self.emit(Apply(function, (x,), order + 1), axes[x], f"{function.name}'({self.labels[x]})")
+            case Apply(function, (x,), order, over):
+                slope = self.emit(
+                    Apply(function, (x,), order + 1, over), axes[x], f"{function.name}'({self.labels[x]})"
+                )
                 to(x, Multiply((slope, d)))
             case Add(args):
                 for x in args:
                     if trained[x]:
                         self.give(x, d)
-            case Multiply((x, y)):
-                for this, other in ((x, y), (y, x)):
+            case Multiply((x, y), (at_x, at_y)):
+                for this, other, block in ((x, y, at_y), (y, x, at_x)):
                     if trained[this]:
-                        to(this, self.factor(axes[this], d, other))
-            case Moment((x, y), _):
-                for this, other in ((x, y), (y, x)):
+                        to(this, self.factor(axes[this], d, other, block))
+            case Moment(args, axis, over):
+                block = 0 if over is None else axis.block(axis.other(over))
+                for k, this in enumerate(args):
                     if trained[this]:
-                        to(this, Multiply((d, other)))
+                        alone = len(args) == 1
+                        to(this, Repeat((d,), axis, block) if alone else Multiply((d, args[1 - k]), (block, 0)))
+            case Repeat((x,), axis, block):
+                shared = axis.factors[2 - block] if block else None
+                to(x, Moment((d,), axis, shared) if block else Repeat((d,), _axis(axes[x])))
             case Scaled((x,), power):
                 to(x, Scaled((d,), power))
             case Center((x,)):
                 to(x, Center((d,)))
-            case Normalize((x,), axis):
-                to(x, NormalizeGradient((x, d), axis))
+            case Normalize((x,), axis, over):
+                to(x, NormalizeGradient((x, d), axis, over))
             case NormalizeGradient():
                 raise Unsupported(
                     "the gradient of a gradient",
@@ -131,7 +139,14 @@ class _Differentiation:
             case Data():
                 pass
 
-    def factor(self, axis: Axis | None, d: int, other: int) -> Instruction:
-        """The cotangent of one factor of a product: contracted where the factor is a scalar."""
+    def factor(self, axis: Axis | None, d: int, other: int, block: int) -> Instruction:
+        """The cotangent of one factor of a product: summed over the coordinates that this factor does not have."""
         out = self.axes[d]
-        return Moment((d, other), out) if axis is None and out is not None else Multiply((d, other))
+        if out is None or axis == out:
+            return Multiply((d, other), (0, block))
+        return Moment((d, other), out, None if axis is None else out.other(axis))
+
+
+def _axis(axis: Axis | None) -> Axis:
+    assert axis is not None, "only vectors are repeated"
+    return axis

@@ -12,11 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from tensorprog import nonlinearities
+from tensorprog.contraction import mean, moment, projections, spread
 from tensorprog.exponent import ZERO, Exponent, largest
-from tensorprog.pattern import LEVELS, Pattern, odd_span, reaching
+from tensorprog.norms import Mean, normalized, normalized_change, normalized_gradient
+from tensorprog.pattern import LEVELS, Layout, Pattern, odd_span, reaching
 from tensorprog.program import (
     Add,
     Apply,
+    Axis,
     Builder,
     Center,
     Data,
@@ -26,10 +29,11 @@ from tensorprog.program import (
     Multiply,
     Normalize,
     NormalizeGradient,
+    Repeat,
     Scaled,
     Weight,
 )
-from tensorprog.scale import NOTHING, Reason, Scale, Term, moment
+from tensorprog.scale import NOTHING, Reason, Scale, Term
 
 __all__ = ["Calculus", "Field", "Piece", "sizes"]
 
@@ -83,13 +87,13 @@ class Calculus:
         leading_only: bool = False,
     ) -> None:
         self.initial = dict(initial)
-        self.levels = levels
         self._bit: dict[tuple[Weight, bool], int] = {}
         for w in weights:
             for transposed, axis in ((False, w.out), (True, w.into)):
                 if axis.wide:
                     self._bit[w, transposed] = 1 << len(self._bit)
-        self.bits = len(self._bit)
+        product = any(axis.blocks for w in weights for axis in (w.out, w.into))
+        self.layout = Layout.of(len(self._bit), levels, blocks=product)
         widest = largest(axis.size for w in weights for axis in (w.out, w.into))
         self.resolution = None if leading_only else widest / 2
         self.fields: dict[tuple[Weight, bool], dict[object, Field]] = {}
@@ -115,7 +119,7 @@ class Calculus:
         std = self.initial[weight]
         if not out.wide:
             source = self._source(weight, not transposed, name) if into.wide else _entry(std, Pattern(), name)
-            return moment(source, x, into.size, f"<{name}, .>")
+            return self.moment(source, x, into, f"<{name}, .>")
         bit = Pattern(self._bit[weight, transposed])
         if not into.wide:
             return _entry(std, bit, name) * x
@@ -136,7 +140,7 @@ class Calculus:
         fresh = Scale(
             Term(
                 e + gain,
-                odd_span(t.pattern for t in terms).mixed(self.bits, self.levels) * bit,
+                odd_span(t.pattern for t in terms).mixed(self.layout) * bit,
                 Reason("fresh", name, gain, tuple(terms)),
             )
             for e, terms in groups.items()
@@ -155,7 +159,7 @@ class Calculus:
         a term of x can carry.
         """
         into, out = (weight.out, weight.into) if transposed else (weight.into, weight.out)
-        overlap = moment(x, field.fresh, into.size, f"<., {name}^T y>", only_mean=True)
+        overlap = self.moment(x, field.fresh, into, f"<., {name}^T y>", only_mean=True)
         if overlap.is_zero:
             return NOTHING
         y, bit = field.argument, self._bit[weight, not transposed]
@@ -164,10 +168,11 @@ class Calculus:
         terms = []
         for t in y:
             for s in x:
-                pattern = reaching(t.pattern, s.pattern, bit, self.bits, self.levels)
-                if pattern is not None:
-                    e = min(coefficient.exponent + t.exponent, s.exponent + most)
-                    terms.append(Term(e, pattern, Reason("back-reaction", name, ZERO, (coefficient, t))))
+                for seen in projections(s.pattern, self.layout):
+                    pattern = reaching(t.pattern, seen, bit, self.layout)
+                    if pattern is not None:
+                        e = min(coefficient.exponent + t.exponent, s.exponent + most)
+                        terms.append(Term(e, pattern, Reason("back-reaction", name, ZERO, (coefficient, t))))
         return Scale(terms)
 
     def update_product(self, weight: Weight, x: Scale, transposed: bool = False, *, initial: Scale) -> Scale:
@@ -192,7 +197,7 @@ class Calculus:
         for piece in pieces:
             left, right = (piece.into, piece.out) if transposed else (piece.out, piece.into)
             name = "out" if transposed else "in"
-            overlap = moment(right, x, axis.size, f"<{name}_{piece.step}({weight.name}), .>")
+            overlap = self.moment(right, x, axis, f"<{name}_{piece.step}({weight.name}), .>")
             result = result + _outer(piece.coefficient, overlap, left, f"Delta {weight.name}")
         return result.resolved(self.resolution)
 
@@ -247,6 +252,15 @@ class Calculus:
 
     # -- instructions -----------------------------------------------------------------------------------------
 
+    def moment(
+        self, x: Scale, y: Scale, axis: Axis, what: str, *, over: Axis | None = None, only_mean: bool = False
+    ) -> Scale:
+        """sum x y over an axis or one factor of it; see :func:`tensorprog.contraction.moment`."""
+        return moment(x, y, axis, what, self.layout, over=over, only_mean=only_mean)
+
+    def _mean(self, axis: Axis, over: Axis | None) -> Mean:
+        return lambda x, y, what: mean(x, y, axis, what, self.layout, over=over)
+
     def value(self, ins: Instruction, args: Sequence[Scale], *, trained: bool = False) -> Scale:
         """The scale of an instruction's result, with initial weights or (``trained``) with current ones."""
         return self._value(ins, args, trained).resolved(self.resolution)
@@ -262,10 +276,12 @@ class Calculus:
                 return nonlinearities.apply(function.derivative_facts(order), args[0], _label(function.name, order))
             case Add():
                 return _sum(args)
-            case Multiply():
-                return args[0] * args[1]
-            case Moment(_, axis):
-                return moment(args[0], args[1], axis.size, "<x, y>")
+            case Multiply(_, (at_x, at_y)):
+                return spread(args[0], at_x, self.layout) * spread(args[1], at_y, self.layout)
+            case Moment(_, axis, over):
+                return self.moment(args[0], args[1] if len(args) > 1 else CONSTANT, axis, "<x, y>", over=over)
+            case Repeat(_, _, block):
+                return spread(args[0], block, self.layout)
             case Scaled(_, power):
                 return args[0].shift(power, "multiplier", f"n^({power})")
             case Center():
@@ -273,9 +289,9 @@ class Calculus:
                 # pattern, the trivial one, is among those of x: nothing is added.
                 return args[0]
             case Normalize():
-                return _normalized(args[0])
-            case NormalizeGradient(_, axis):
-                return _normalized_gradient(args[0], args[1], axis.size)
+                return normalized(args[0])
+            case NormalizeGradient(_, axis, over):
+                return normalized_gradient(args[0], args[1], self._mean(axis, over))
         raise TypeError(ins)
 
     def change(self, ins: Instruction, initial: Sequence[Scale], delta: Sequence[Scale]) -> Scale:
@@ -292,15 +308,19 @@ class Calculus:
                 return nonlinearities.change(facts, initial[0], delta[0], _label(function.name, order))
             case Add():
                 return _sum(delta)
-            case Multiply() | Moment():
+            case Multiply() | Moment() if len(initial) > 1:
                 (x, y), (dx, dy) = initial, delta
                 pairs = ((dx, y), (x, dy), (dx, dy))
                 return _sum([self.value(ins, pair) for pair in pairs])
-            case Scaled() | Center():
+            case Moment() | Repeat() | Scaled() | Center():
                 return self.value(ins, delta)
-            case Normalize():
-                return _normalized_change(initial[0], delta[0], ins.axis.size)
+            case Normalize(_, axis, over):
+                return normalized_change(initial[0], delta[0], self._mean(axis, over))
         raise TypeError(ins)
+
+
+CONSTANT = Scale.source(ZERO, rule="constant", what="1")
+"""The number one."""
 
 
 def sizes(builder: Builder, *, levels: int = LEVELS) -> list[Scale]:
@@ -322,36 +342,6 @@ def sizes(builder: Builder, *, levels: int = LEVELS) -> list[Scale]:
         else:
             values.append(calculus.value(ins, [values[a] for a in ins.args]))
     return values
-
-
-def _normalized(x: Scale) -> Scale:
-    """x / rms(x): patterns stay, the largest term becomes Theta(1)."""
-    return x if x.is_zero else x.shift(-x.top, "norm", "/ rms(x)")
-
-
-def _normalized_change(x: Scale, d: Scale, size: Exponent) -> Scale:
-    """(x + d) / rms(x + d) - x / rms(x).
-
-    A change below x: d / r plus y times the relative change of r, (2 <x, d> + <d, d>) / (2 <x, x>). As large or larger:
-    the difference of two vectors of size one, which do not cancel. The change of 1/r itself is no use there: it is as
-    large as 1/r, while the new 1/r is small.
-    """
-    if d.is_zero or x.is_zero:
-        return _normalized(d)
-    if not d.top < x.top:
-        return _normalized(x + d) + _normalized(x)
-    relative = moment(x, d, size, "<x, Delta x>") + moment(d, d, size, "<Delta x, Delta x>")
-    relative = relative.shift(-size - x.top * 2, "norm", "/ <x, x>")
-    return d.shift(-x.top, "norm", "/ rms(x)") + _normalized(x) * relative
-
-
-def _normalized_gradient(x: Scale, d: Scale, size: Exponent) -> Scale:
-    """(d - y <y, d> / n) / rms(x) with y = x / rms(x); zero where x is: a negligible epsilon divides it."""
-    if x.is_zero or d.is_zero:
-        return NOTHING
-    y = _normalized(x)
-    along = moment(y, d, size, "<y, .>").shift(-size, "norm", "/ n")
-    return (d + y * along).shift(-x.top, "norm", "/ rms(x)")
 
 
 def _sum(parts: Sequence[Scale]) -> Scale:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tensorprog.pattern import Pattern
+from tensorprog.pattern import Layout, Pattern
 from tensorprog.program import Weight
 
 __all__ = ["Flips"]
@@ -26,9 +26,16 @@ class Flips:
 
     Args:
         names: of one mixing level, such as ``hidden.1_0[i, :]`` (row i) or ``readout_0[:, i]`` (column i).
+        blocks: whether the program has product axes.
     """
 
     names: tuple[str, ...]
+    blocks: bool = False
+
+    @property
+    def layout(self) -> Layout:
+        """Of the bits of the program."""
+        return Layout.of(len(self.names), blocks=self.blocks)
 
     @classmethod
     def of(cls, weights: Sequence[Weight]) -> Flips:
@@ -37,7 +44,7 @@ class Flips:
         for w in weights:
             names += [f"{w.name}_0[i, :]"] if w.out.wide else []
             names += [f"{w.name}_0[:, i]"] if w.into.wide else []
-        return cls(tuple(names))
+        return cls(tuple(names), any(axis.blocks for w in weights for axis in (w.out, w.into)))
 
     def why_mean(self, x: Pattern, y: Pattern) -> str:
         """Why the mean of a product survives, for two patterns that meet."""
@@ -64,7 +71,8 @@ class Flips:
         while sources:
             lowest = sources & -sources
             sources ^= lowest
-            level, source = divmod(lowest.bit_length() - 1, len(self.names))
+            level, source = divmod((lowest.bit_length() - 1) % self.layout.span, self.layout.bits)
+            source %= len(self.names)  # in a program with product axes a mixed bit remembers its block
             # A bit above the first level was mixed by a later matrix: the whole weight flips, not one coordinate.
             found[self.names[source] if not level else self.names[source].split("[")[0]] = None
         names = list(found)

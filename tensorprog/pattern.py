@@ -20,19 +20,70 @@ level up. Keeping levels apart matters: <W u, W y> with y = relu(W' relu(u)) is 
 share the overall sign of u. Levels from the
 chosen number on are identified, which can only merge patterns and hence claim a law of large numbers where there is
 none, never the reverse.
+
+**Blocks.** A vector on a product axis (heads x head dimension) has three kinds of flips: of one coordinate (i, j), of
+all (i, .) at once, and of all (., j). A factor that lives on one factor of the axis, such as an attention logit, is
+constant along the other, so its bits stand in a block of their own: block 0 for coordinates, block 1 for what depends
+on i alone, block 2 for what depends on j alone (:mod:`tensorprog.contraction`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-__all__ = ["LEVELS", "TRIVIAL", "Pattern", "affine", "even_span", "generic_span", "odd_span", "reaching"]
+__all__ = ["LEVELS", "TRIVIAL", "Layout", "Pattern", "affine", "even_span", "generic_span", "odd_span", "reaching"]
 
 LEVELS = 3
 """Mixing levels kept apart by default: local, mixed once, mixed twice or more often. With 2, the calculus calls
 <W u, W relu(W' relu(u))> a law-of-large-numbers sum; sampling shows n^{1/2}."""
+
+
+class Layout(NamedTuple):
+    """How the bits of a program are arranged: blocks of levels of sources.
+
+    Args:
+        bits: the width of one level: the number of sources, three times that in a program with product axes, where a
+            mixed bit remembers its block.
+        levels: how many levels are kept apart; at least 2.
+        blocks: whether there are product axes.
+    """
+
+    bits: int
+    levels: int = LEVELS
+    blocks: bool = False
+
+    @classmethod
+    def of(cls, sources: int, levels: int = LEVELS, *, blocks: bool = False) -> Layout:
+        """The layout of a program with so many sources of random signs."""
+        return cls(sources * (3 if blocks else 1), levels, blocks)
+
+    @property
+    def span(self) -> int:
+        """The number of bits of one block."""
+        return self.bits * self.levels
+
+    def block(self, vector: int, which: int) -> int:
+        """The bits of one block, in the place of block 0."""
+        return vector >> self.span * which & (1 << self.span) - 1
+
+    def up(self, vector: int) -> int:
+        """Each bit one level up; the highest level is a fixed point. A block becomes a mark on the mixed bits."""
+        if not self.blocks:
+            return self._up(vector)
+        sources = self.bits // 3
+        plain = sum(((1 << sources) - 1) << self.bits * level for level in range(self.levels))
+        result = self._up(self.block(vector, 0))
+        for which in (1, 2):
+            mixed = self._up(self.block(vector, which))
+            result ^= (mixed & plain) << sources * which ^ (mixed & ~plain)
+        return result
+
+    def _up(self, vector: int) -> int:
+        top = self.bits * (self.levels - 1)
+        return ((vector & (1 << top) - 1) << self.bits) ^ (vector >> top << top)
 
 
 @dataclass(frozen=True)
@@ -82,14 +133,26 @@ class Pattern:
             rest ^= unit
         return (*units, *self.basis)
 
-    def mixed(self, bits: int, levels: int = LEVELS) -> Pattern:
-        """The pattern after a sum over all coordinates with random weights: each bit one level up.
+    def mixed(self, layout: Layout) -> Pattern:
+        """The pattern after a sum over all coordinates with random weights: each bit one level up."""
+        return _mixed(self, layout)
 
-        Args:
-            bits: the number of sources of the program, the width of one level.
-            levels: how many levels are kept apart; at least 2.
-        """
-        return _mixed(self, bits, levels)
+    def image(self, f: Callable[[int], int]) -> Pattern:
+        """The pattern of the images of its characters under a linear map."""
+        return _canonical(f(self.offset), 0, map(f, self.spanning()))
+
+    def where(self, f: Callable[[int], int], target: int = 0) -> Pattern | None:
+        """Its characters that a linear map sends to a target; None where there are none."""
+        solution, kernel = self.offset, []
+        pivots: list[tuple[int, int, int]] = []  # (pivot bit length, reduced image, combination)
+        for vector in self.spanning():
+            residue, combination = _reduce(f(vector), vector, pivots)
+            if residue:
+                pivots.append((residue.bit_length(), residue, combination))
+            else:
+                kernel.append(combination)
+        target, solution = _reduce(target ^ f(solution), solution, pivots)
+        return None if target else _canonical(solution, 0, kernel)
 
 
 def affine(offset: int, span: Iterable[int]) -> Pattern:
@@ -145,33 +208,32 @@ def _contains(big: Pattern, small: Pattern) -> bool:
 
 
 @lru_cache(maxsize=1 << 16)
-def _mixed(p: Pattern, bits: int, levels: int) -> Pattern:
-    top = bits * (levels - 1)
-    low = (1 << top) - 1
-
-    def up(vector: int) -> int:
-        return ((vector & low) << bits) ^ (vector >> top << top)
-
+def _mixed(p: Pattern, layout: Layout) -> Pattern:
+    if layout.blocks:
+        return p.image(layout.up)
     # Unit vectors stay unit vectors; free | free covers two that are identified at the top level.
-    free = ((p.free & low) << bits) | (p.free >> top << top)
-    return _canonical(up(p.offset), free, map(up, p.basis))
+    top = layout.bits * (layout.levels - 1)
+    free = ((p.free & (1 << top) - 1) << layout.bits) | (p.free >> top << top)
+    return _canonical(layout.up(p.offset), free, map(layout.up, p.basis))
+
+
+def _reduce(image: int, combination: int, pivots: list[tuple[int, int, int]]) -> tuple[int, int]:
+    for pivot, row, made_of in pivots:
+        if image >> (pivot - 1) & 1:
+            image, combination = image ^ row, combination ^ made_of
+    return image, combination
 
 
 @lru_cache(maxsize=1 << 16)
-def reaching(y: Pattern, x: Pattern, bit: int, bits: int, levels: int) -> Pattern | None:
+def reaching(y: Pattern, x: Pattern, bit: int, layout: Layout) -> Pattern | None:
     """The characters k of y whose field reaches x: those with ``bit + mixed(k)`` in x; None where there are none.
 
     Args:
         y: the pattern of y in a field W^T y.
-        x: the pattern of a vector on the field's axis.
+        x: the pattern of a vector on the field's axis, in block 0.
         bit: W's bit on that axis.
-        bits, levels: as in :meth:`Pattern.mixed`.
+        layout: of the bits.
     """
-    top = bits * (levels - 1)
-    low = (1 << top) - 1
-
-    def image(vector: int) -> int:
-        return ((vector & low) << bits) ^ (vector >> top << top)
 
     def modulo_x(vector: int) -> int:
         vector &= ~x.free
@@ -181,24 +243,12 @@ def reaching(y: Pattern, x: Pattern, bit: int, bits: int, levels: int) -> Patter
         return vector
 
     # Units whose image lies in x's span are unconstrained; the others are few and solved for one by one.
-    loose = y.free & (((x.free >> bits) & low) | (x.free >> top << top))
-    tied = [*Pattern(0, y.free & ~loose).spanning(), *y.basis]
-    target = modulo_x(x.offset ^ bit ^ image(y.offset))
-    solution, kernel = y.offset, []
-    pivots: list[tuple[int, int, int]] = []  # (pivot bit length, reduced image, combination)
-    for vector in tied:
-        residue, combination = modulo_x(image(vector)), vector
-        for pivot, row, made_of in pivots:
-            if residue >> (pivot - 1) & 1:
-                residue, combination = residue ^ row, combination ^ made_of
-        if residue:
-            pivots.append((residue.bit_length(), residue, combination))
-        else:
-            kernel.append(combination)
-    for pivot, row, made_of in pivots:
-        if target >> (pivot - 1) & 1:
-            target, solution = target ^ row, solution ^ made_of
-    return None if target else _canonical(solution, loose, kernel)
+    loose, top = 0, layout.bits * (layout.levels - 1)
+    if not layout.blocks:
+        loose = y.free & (((x.free >> layout.bits) & (1 << top) - 1) | (x.free >> top << top))
+    tied = Pattern(y.offset, y.free & ~loose, y.basis)
+    found = tied.where(lambda vector: modulo_x(layout.up(vector)), modulo_x(x.offset ^ bit))
+    return found if found is None else _canonical(found.offset, found.free | loose, found.basis)
 
 
 def generic_span(patterns: Iterable[Pattern]) -> Pattern:

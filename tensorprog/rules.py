@@ -84,6 +84,8 @@ RULES: dict[str, Rule] = {
     "finite-sum": Rule(_inner, "a finite axis, no width factor"),
     "lln": Rule(_inner, "aligned, law of large numbers", MASTER, "law of large numbers in"),
     "clt": Rule(_inner, "not aligned, central limit", MASTER, "central limit in"),
+    "blocks": Rule(_inner, "aligned in part: along one factor of the axis only", MASTER, "partly aligned"),
+    "merged": Rule(lambda what, names: _sum(names), "many terms of one size, taken together"),
     "fresh": Rule(_matrix, "fresh Gaussian field, n terms with independent random signs", MASTER, "fresh field"),
     "back-reaction": Rule(
         lambda what, names: f"({names[0]} / |{names[1]}|^2) {names[1]}",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, known_le, largest
-from tensorprog.pattern import TRIVIAL, Pattern
+from tensorprog.pattern import TRIVIAL, Pattern, odd_span
 
 __all__ = ["NOTHING", "Reason", "Scale", "Term", "moment"]
 
@@ -126,6 +126,8 @@ class Scale:
             kept = self.leading()
         else:
             kept = tuple(t for t in self.terms if not any(known_le(t.exponent + gap, s.exponent) for s in self.terms))
+        if len(kept) > MANY_TERMS:
+            return _merged(kept)
         return self if len(kept) == len(self.terms) else Scale(kept, pruned=True)
 
     def __iter__(self) -> Iterator[Term]:
@@ -148,6 +150,27 @@ class Scale:
     def __repr__(self) -> str:
         inside = " + ".join(f"n^({t.exponent}) [{t.pattern.offset:b}|{t.pattern.free:b}]" for t in self.terms)
         return f"Scale({inside or '0'})"
+
+
+MANY_TERMS = 8
+"""More terms of one size than these become one: residual sums over many blocks would otherwise grow with depth."""
+
+
+def _merged(terms: tuple[Term, ...]) -> Scale:
+    """Many terms of one size as one with the affine hull of their patterns.
+
+    The hull contains their odd combinations as well, so it can only claim a law of large numbers where there is none,
+    and only against a vector that is a product of three or more of them.
+    """
+    groups: dict[Exponent, list[Term]] = {}
+    for t in terms:
+        groups.setdefault(t.exponent, []).append(t)
+    merged: list[Term] = []
+    for e, group in groups.items():
+        if len(group) > MANY_TERMS:
+            group = [Term(e, odd_span(t.pattern for t in group), Reason("merged", "", ZERO, tuple(group)))]
+        merged += group
+    return Scale(merged)
 
 
 def _times(s: Term, t: Term) -> Term:

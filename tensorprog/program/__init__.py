@@ -18,6 +18,7 @@ from tensorprog.program.instructions import (
     Multiply,
     Normalize,
     NormalizeGradient,
+    Repeat,
     Scaled,
 )
 
@@ -36,6 +37,7 @@ __all__ = [
     "Normalize",
     "NormalizeGradient",
     "Program",
+    "Repeat",
     "Role",
     "Scaled",
     "Site",

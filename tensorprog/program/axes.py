@@ -15,14 +15,35 @@ __all__ = ["ONE", "Axis", "Role", "Weight"]
 
 @dataclass(frozen=True)
 class Axis:
-    """A dimension with Theta(n^size) coordinates; size 0 is a finite axis (data, classes)."""
+    """A dimension with Theta(n^size) coordinates; size 0 is a finite axis (data, classes).
+
+    Args:
+        name: how outputs name it.
+        size: its exponent.
+        factors: of a product axis, whose coordinates are pairs: (heads, head dimension); none for others.
+    """
 
     name: str
     size: Exponent = ZERO
+    factors: tuple[Axis, ...] = ()
 
     @property
     def wide(self) -> bool:
         return self.size != ZERO
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it is a product of two wide axes; with a finite factor it is as good as the other one."""
+        return bool(self.factors) and all(f.wide for f in self.factors)
+
+    def other(self, factor: Axis) -> Axis:
+        """The factor that is not this one."""
+        first, second = self.factors
+        return second if factor == first else first
+
+    def block(self, factor: Axis) -> int:
+        """Where the random signs of a vector on one factor stand, as a vector on this axis."""
+        return self.factors.index(factor) + 1 if self.blocks else 0
 
 
 ONE = Axis("one")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tensorprog.errors import ProgramError
 from tensorprog.exponent import ZERO, ExponentLike, exponent
-from tensorprog.nonlinearities import Nonlinearity, nonlinearity
+from tensorprog.nonlinearities import UNIT_NORM, Nonlinearity, nonlinearity
 from tensorprog.program.axes import ONE, Axis, Weight
 from tensorprog.program.graph import Program
 from tensorprog.program.instructions import (
@@ -19,6 +19,7 @@ from tensorprog.program.instructions import (
     Moment,
     Multiply,
     Normalize,
+    Repeat,
     Scaled,
 )
 
@@ -56,6 +57,7 @@ class Builder:
         self._axes: list[Axis | None] = []
         self._weights: dict[str, Weight] = {}
         self._ones: Value | None = None
+        self._observed: dict[str, int] = {}
 
     @property
     def instructions(self) -> tuple[Instruction, ...]:
@@ -81,6 +83,15 @@ class Builder:
     def finite(self, name: str) -> Axis:
         """A finite axis."""
         return Axis(name)
+
+    def product(self, first: Axis, second: Axis) -> Axis:
+        """The axis of pairs of coordinates, such as heads x head dimension."""
+        for factor in (first, second):
+            if factor.factors:
+                raise ProgramError(f"axis {factor.name!r} is a product itself: a product axis has two plain factors")
+        if first == second:
+            raise ProgramError(f"axis {first.name!r} cannot be multiplied by itself")
+        return Axis(f"{first.name} x {second.name}", first.size + second.size, (first, second))
 
     def weight(self, name: str, out: Axis, into: Axis, *, zero: bool = False) -> Weight:
         """Declare a trainable matrix; its role follows from the axes. ``zero``: it starts at exact zeros."""
@@ -138,12 +149,15 @@ class Builder:
         weight = self.weight(name, like.axis, ONE, zero=zero)
         return self._emit(MatMul(weight, (self._ones.index,)), like.axis)
 
-    def normalize(self, x: Value) -> Value:
-        """x / sqrt(mean x_i^2)."""
+    def normalize(self, x: Value, over: Axis | None = None) -> Value:
+        """x / sqrt(mean x_i^2), the mean over all coordinates, or over one factor of the axis for each of the other."""
         self._check(x)
         if x.axis is None:
             raise ProgramError("normalize: a scalar has no coordinates to take a norm of")
-        return self._emit(Normalize((x.index,), x.axis), x.axis)
+        self._factor("normalize", x.axis, over)
+        if over is not None and not over.wide and x.axis.wide:
+            return self._emit(Apply(UNIT_NORM, (x.index,), over=over), x.axis)
+        return self._emit(Normalize((x.index,), x.axis, over), x.axis)
 
     def center(self, x: Value) -> Value:
         """x minus its mean over coordinates."""
@@ -164,19 +178,64 @@ class Builder:
             raise ProgramError("add: the values live on different axes")
         return self._emit(Add(tuple(v.index for v in values)), values[0].axis)
 
-    def multiply(self, x: Value, y: Value) -> Value:
-        """An elementwise product of two vectors, or a scalar times a vector."""
-        self._check(x, y)
-        if x.axis != y.axis and x.axis is not None and y.axis is not None:
-            raise ProgramError(f"multiply: axes {x.axis.name} and {y.axis.name} differ")
-        return self._emit(Multiply((x.index, y.index)), x.axis or y.axis)
+    def multiply(self, x: Value, y: Value, *, across: bool = False) -> Value:
+        """An elementwise product; a scalar, or a vector on one factor of the other's axis, is constant along the rest.
 
-    def moment(self, x: Value, y: Value) -> Value:
-        """The scalar sum_i x_i y_i."""
+        Args:
+            across: x holds one number per pair of positions (t, s), y is read at s, and the result at t sums over s.
+        """
+        self._check(x, y)
+        axis = x.axis if y.axis is None or (x.axis is not None and y.axis in x.axis.factors) else y.axis
+        blocks = self._block(x.axis, axis), self._block(y.axis, axis)
+        return self._emit(Multiply((x.index, y.index), blocks, across), axis)
+
+    def _block(self, axis: Axis | None, whole: Axis | None) -> int:
+        if axis is None or axis == whole or whole is None:
+            return 0
+        if axis not in whole.factors:
+            raise ProgramError(f"multiply: axes {axis.name} and {whole.name} differ")
+        return whole.block(axis)
+
+    def moment(self, x: Value, y: Value, over: Axis | None = None, *, across: bool = False) -> Value:
+        """sum_i x_i y_i: a scalar, or with ``over`` a factor of the axis one number per coordinate of the other.
+
+        Args:
+            across: x at every position t against y at every position s.
+        """
         self._check(x, y)
         if x.axis is None or x.axis != y.axis:
             raise ProgramError("moment: both values must be vectors on one axis")
-        return self._emit(Moment((x.index, y.index), x.axis), None)
+        self._factor("moment", x.axis, over)
+        moment = Moment((x.index, y.index), x.axis, over, across)
+        return self._emit(moment, None if over is None else x.axis.other(over))
+
+    def _factor(self, what: str, axis: Axis, over: Axis | None) -> None:
+        if over is not None and over not in axis.factors:
+            raise ProgramError(f"{what}: {over.name} is no factor of the axis {axis.name}")
+
+    def repeat(self, x: Value, axis: Axis) -> Value:
+        """x on (groups, m) as a vector on (heads, m): every group's coordinates shared by several heads."""
+        self._check(x)
+        if x.axis is None or len(x.axis.factors) != 2 or len(axis.factors) != 2:
+            raise ProgramError("repeat: needs a vector on a product axis and a product axis for the result")
+        (groups, shared), (heads, same) = x.axis.factors, axis.factors
+        if shared != same:
+            raise ProgramError(f"repeat: the axes differ in their second factor, {shared.name} and {same.name}")
+        if groups.wide and groups.size != heads.size:
+            raise ProgramError(
+                f"repeat: {groups.name} and {heads.name} grow with different powers of n; "
+                "let one of them be finite or make them grow alike"
+            )
+        block = 0 if groups.size == heads.size or not same.wide else axis.block(same)
+        return self._emit(Repeat((x.index,), axis, block), axis)
+
+    def observe(self, name: str, x: Value) -> Value:
+        """Report the size and the change of a value that no weight writes, such as attention logits."""
+        self._check(x)
+        if name in self._weights or name in self._observed:
+            raise ProgramError(f"the name {name!r} is taken")
+        self._observed[name] = x.index
+        return x
 
     def scaled(self, x: Value, power: ExponentLike) -> Value:
         """n^power times x."""
@@ -201,4 +260,5 @@ class Builder:
             output.index,
             label,
             dict(description),
+            tuple(self._observed.items()),
         )

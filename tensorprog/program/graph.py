@@ -31,6 +31,8 @@ class Program:
         weights: in order of first use.
         output: the index of the logits.
         label: how outputs name it, for example ``mlp(hidden_layers=2, activation=relu)``.
+        description: the architecture and its options, for JSON.
+        observed: (name, value) of values that are reported though no weight writes them: attention logits.
     """
 
     instructions: tuple[Instruction, ...]
@@ -39,6 +41,7 @@ class Program:
     output: int
     label: str = "program"
     description: dict[str, object] = field(default_factory=dict, compare=False, hash=False)
+    observed: tuple[tuple[str, int], ...] = ()
 
     def consumers(self, index: int) -> list[int]:
         return [i for i, ins in enumerate(self.instructions) if index in ins.args]
@@ -71,6 +74,8 @@ class Program:
     def value_names(self) -> tuple[str, ...]:
         """How explanations call each value: h(site) for a product with its bias, x(site) for its activation."""
         names = [ins.name if isinstance(ins, Data) else f"v{i}" for i, ins in enumerate(self.instructions)]
+        for name, i in self.observed:
+            names[i] = name
         for site in reversed(self.sites):
             names[site.activation] = f"x({site.name})"
             names[site.product] = f"h({site.name})"
@@ -100,8 +105,12 @@ class Program:
         """Values that a weight or a contraction over a wide axis reads; what a norm layer reads may diverge."""
         read: set[int] = set()
         for ins in self.instructions:
-            if (isinstance(ins, MatMul) and ins.axes[1].wide) or (isinstance(ins, Moment) and ins.axis.wide):
-                read.update(ins.args)
+            match ins:
+                case MatMul() if ins.axes[1].wide:
+                    read.update(ins.args)
+                # What leaves an axis or pairs of positions is an attention logit: a softmax bounds it.
+                case Moment(_, axis, None, False) if axis.wide:
+                    read.update(ins.args)
         return frozenset(read)
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ __all__ = [
     "Multiply",
     "Normalize",
     "NormalizeGradient",
+    "Repeat",
     "Scaled",
 ]
 
@@ -51,11 +52,16 @@ class MatMul:
 
 @dataclass(frozen=True)
 class Apply:
-    """phi(h) elementwise, or its ``order``-th derivative."""
+    """phi(h) elementwise, or its ``order``-th derivative.
+
+    Args:
+        over: a finite factor of the value's axis along which phi acts jointly (a norm of four numbers per head).
+    """
 
     function: Nonlinearity
     args: tuple[int]
     order: int = 0
+    over: Axis | None = None
 
 
 @dataclass(frozen=True)
@@ -67,17 +73,50 @@ class Add:
 
 @dataclass(frozen=True)
 class Multiply:
-    """An elementwise product (gates), or a scalar times a vector."""
+    """An elementwise product (gates), or a scalar times a vector.
+
+    Args:
+        args: both on one axis; one of them may be a scalar, or live on a factor of the other's axis.
+        blocks: where the random signs of each stand on the common axis (:meth:`Axis.block`).
+        across: the first is one number per pair of positions (t, s), the second is read at s: the result at t is the
+            sum over s. Positions are finite, so scales do not see it.
+    """
 
     args: tuple[int, int]
+    blocks: tuple[int, int] = (0, 0)
+    across: bool = False
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The scalar <x, y>: the sum of the products over an axis of size n^size."""
+    """sum_i x_i y_i over an axis of size n^size, or over one factor of it: one number per coordinate of the other.
 
-    args: tuple[int, int]
+    Args:
+        args: x and y on the axis; x alone for its sum.
+        axis: of x and y.
+        over: the factor that is summed over; None for the whole axis.
+        across: x at position t against y at every position s: one result per pair of positions.
+    """
+
+    args: tuple[int, ...]
     axis: Axis
+    over: Axis | None = None
+    across: bool = False
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """x on (groups, m) as a vector on (heads, m), where several heads share a group's coordinates.
+
+    Args:
+        args: x.
+        axis: of the result.
+        block: where the random signs of x stand there: 0 where finitely many heads share.
+    """
+
+    args: tuple[int]
+    axis: Axis
+    block: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,10 +136,15 @@ class Center:
 
 @dataclass(frozen=True)
 class Normalize:
-    """A vector divided by the root mean square of its coordinates; exactly zero stays zero."""
+    """A vector divided by the root mean square of its coordinates; exactly zero stays zero.
+
+    Args:
+        over: a wide factor of the axis, normalised for every coordinate of the other one; None for all coordinates.
+    """
 
     args: tuple[int]
     axis: Axis
+    over: Axis | None = None
 
 
 @dataclass(frozen=True)
@@ -109,10 +153,12 @@ class NormalizeGradient:
 
     Args:
         args: x and the cotangent d.
+        axis, over: as in :class:`Normalize`.
     """
 
     args: tuple[int, int]
     axis: Axis
+    over: Axis | None = None
 
 
-Instruction = Data | MatMul | Apply | Add | Multiply | Moment | Scaled | Center | Normalize | NormalizeGradient
+Instruction = Data | MatMul | Apply | Add | Multiply | Moment | Repeat | Scaled | Center | Normalize | NormalizeGradient

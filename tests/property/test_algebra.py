@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tensorprog.exponent import ZERO_SIZE, Exponent, exponent
-from tensorprog.pattern import TRIVIAL, Pattern, affine, even_span, generic_span, odd_span, reaching
+from tensorprog.pattern import TRIVIAL, Layout, Pattern, affine, even_span, generic_span, odd_span, reaching
 from tensorprog.scale import Reason, Scale, Term, moment
 
 settings.register_profile("laws", derandomize=True, deadline=None, max_examples=200)
@@ -118,14 +118,14 @@ def mixed(x: int, levels: int) -> int:
 
 @given(patterns)
 def test_mixing_moves_every_character_up(p: Pattern) -> None:
-    assert elements(p.mixed(BITS, LEVELS)) == {mixed(x, LEVELS) for x in elements(p)}
+    assert elements(p.mixed(Layout(BITS, LEVELS))) == {mixed(x, LEVELS) for x in elements(p)}
 
 
 @given(patterns, patterns, st.integers(0, BITS - 1))
 def test_reaching_characters(y: Pattern, x: Pattern, position: int) -> None:
     bit = 1 << position
     expected = {k for k in elements(y) if bit ^ mixed(k, LEVELS) in elements(x)}
-    found = reaching(y, x, bit, BITS, LEVELS)
+    found = reaching(y, x, bit, Layout(BITS, LEVELS))
     assert (elements(found) if found else frozenset()) == expected
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorprog.flips import _shared, _witness
-from tensorprog.pattern import TRIVIAL, Pattern, affine, even_span, generic_span, odd_span, reaching
+from tensorprog.pattern import TRIVIAL, Layout, Pattern, affine, even_span, generic_span, odd_span, reaching
 from tests.property.strategies import BITS, characters, characters_of, patterns
 
 Characters = frozenset[int]
@@ -118,14 +118,14 @@ def up(character: int) -> int:
 
 @given(deep_patterns, deep_patterns)
 def test_mixing_is_linear(p: Pattern, q: Pattern) -> None:
-    assert characters_of(p.mixed(BITS, LEVELS)) == frozenset(map(up, characters_of(p)))
-    assert (p * q).mixed(BITS, LEVELS) == p.mixed(BITS, LEVELS) * q.mixed(BITS, LEVELS)
-    assert TRIVIAL.mixed(BITS, LEVELS) == TRIVIAL
+    assert characters_of(p.mixed(Layout(BITS, LEVELS))) == frozenset(map(up, characters_of(p)))
+    assert (p * q).mixed(Layout(BITS, LEVELS)) == p.mixed(Layout(BITS, LEVELS)) * q.mixed(Layout(BITS, LEVELS))
+    assert TRIVIAL.mixed(Layout(BITS, LEVELS)) == TRIVIAL
 
 
 @given(deep_patterns, deep_patterns)
 def test_mixing_keeps_containment_and_means(p: Pattern, q: Pattern) -> None:
-    a, b = p.mixed(BITS, LEVELS), q.mixed(BITS, LEVELS)
+    a, b = p.mixed(Layout(BITS, LEVELS)), q.mixed(Layout(BITS, LEVELS))
     assert p not in q or a in b
     assert not p.has_mean or a.has_mean
     assert not (p * q).has_mean or (a * b).has_mean
@@ -136,7 +136,7 @@ def test_reaching_characters(y: Pattern, x: Pattern, source: int) -> None:
     """The characters k of y whose field, bit + mixed(k), is among those of x."""
     bit = 1 << source
     expected = {k for k in characters_of(y) if bit ^ up(k) in characters_of(x)}
-    got = reaching(y, x, bit, BITS, LEVELS)
+    got = reaching(y, x, bit, Layout(BITS, LEVELS))
     assert (characters_of(got) if got is not None else set()) == expected
 
 

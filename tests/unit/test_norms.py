@@ -6,13 +6,16 @@ import pytest
 
 import tensorprog as tp
 from tensorprog.architectures import resnet_mlp
-from tensorprog.calculus import _normalized, _normalized_change, _normalized_gradient
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import ZERO_SIZE, exponent
+from tensorprog.norms import normalized, normalized_change, normalized_gradient
 from tensorprog.pattern import Pattern
-from tensorprog.scale import NOTHING, Scale
+from tensorprog.scale import NOTHING, Scale, moment
 
-ONE = exponent(1)
+
+def mean(x: Scale, y: Scale, what: str) -> Scale:
+    """Over an axis of size n."""
+    return moment(x, y, exponent(1), what).shift(exponent(-1), "norm", "/ n")
 
 
 def scale(*terms: tuple[str, int]) -> Scale:
@@ -28,31 +31,31 @@ def exponents(x: Scale) -> set[tuple[str, int]]:
 
 
 def test_a_norm_keeps_patterns_and_ratios() -> None:
-    assert exponents(_normalized(scale(("3/2", 1), ("1", 2)))) == {("0", 1), ("-1/2", 2)}
-    assert _normalized(NOTHING).is_zero
+    assert exponents(normalized(scale(("3/2", 1), ("1", 2)))) == {("0", 1), ("-1/2", 2)}
+    assert normalized(NOTHING).is_zero
 
 
 def test_a_small_change_moves_the_direction_and_the_norm() -> None:
     x = scale(("1", 1))
     # d / r, and y times <x, d> / <x, x>: aligned, n^(1 + 0 + 1 - 1 - 2) = n^-1; not aligned n^(-1 - 1/2).
-    assert exponents(_normalized_change(x, scale(("0", 1)), ONE)) == {("-1", 1)}
-    assert exponents(_normalized_change(x, scale(("0", 2)), ONE)) == {("-1", 2), ("-3/2", 1)}
+    assert exponents(normalized_change(x, scale(("0", 1)), mean)) == {("-1", 1)}
+    assert exponents(normalized_change(x, scale(("0", 2)), mean)) == {("-1", 2), ("-3/2", 1)}
 
 
 def test_a_large_change_replaces_the_vector() -> None:
-    changed = _normalized_change(scale(("0", 1)), scale(("2", 2)), ONE)
+    changed = normalized_change(scale(("0", 1)), scale(("2", 2)), mean)
     assert changed.top == exponent(0)
     assert exponents(changed) >= {("0", 1), ("0", 2)}  # the new direction minus the old one
-    assert exponents(_normalized_change(NOTHING, scale(("2", 2)), ONE)) == {("0", 2)}
-    assert _normalized_change(scale(("0", 1)), NOTHING, ONE).is_zero
+    assert exponents(normalized_change(NOTHING, scale(("2", 2)), mean)) == {("0", 2)}
+    assert normalized_change(scale(("0", 1)), NOTHING, mean).is_zero
 
 
 def test_the_gradient_is_projected_and_divided() -> None:
-    found = _normalized_gradient(scale(("1", 1)), scale(("0", 2)), ONE)
+    found = normalized_gradient(scale(("1", 1)), scale(("0", 2)), mean)
     assert exponents(found) == {("-1", 2), ("-3/2", 1)}
-    aligned = _normalized_gradient(scale(("1", 1)), scale(("0", 1)), ONE)
+    aligned = normalized_gradient(scale(("1", 1)), scale(("0", 1)), mean)
     assert exponents(aligned) == {("-1", 1)}
-    assert _normalized_gradient(NOTHING, scale(("0", 1)), ONE).is_zero
+    assert normalized_gradient(NOTHING, scale(("0", 1)), mean).is_zero
 
 
 def test_gains_start_at_one_and_move_like_input_weights() -> None:
