@@ -17,8 +17,9 @@ import re
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from fractions import Fraction
+from math import gcd
 from numbers import Rational
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from tensorprog.errors import ExponentError, Undecided
 
@@ -31,12 +32,73 @@ ExponentLike = Any  # int | Fraction | str | sympy.Expr | Exponent: spelled out 
 
 
 class SignOracle(Protocol):
-    """What a region offers to comparisons: the constant sign of a form, or Undecided."""
+    """What a region offers to comparisons."""
 
-    def sign(self, form: Exponent) -> int: ...
+    def sign(self, form: Exponent) -> int:
+        """The constant sign of a form; raises Undecided where it is not constant."""
+
+    def known_negative(self, form: Exponent) -> bool:
+        """True where ``form <= 0`` is certain; False where it is wrong or undecided."""
 
 
 current_region: ContextVar[SignOracle | None] = ContextVar("current_region", default=None)
+
+
+class Linear:
+    """The linear part q1 s1 + q2 s2 + ... of exponents, interned: equal parts are one object.
+
+    A derivation adds and compares the same few linear parts millions of times. Interned, their sums are looked up by
+    identity, and a region remembers the range of each of them: a comparison then costs no more than one of numbers.
+
+    Args:
+        items: (symbol, non-zero coefficient) pairs, sorted by symbol.
+    """
+
+    __slots__ = ("_minus", "_plus", "items", "negative")
+
+    items: tuple[tuple[str, Fraction], ...]
+    negative: Linear
+
+    _known: ClassVar[dict[tuple[tuple[str, Fraction], ...], Linear]] = {}
+
+    @classmethod
+    def of(cls, items: tuple[tuple[str, Fraction], ...]) -> Linear:
+        known = cls._known.get(items)
+        if known is None:
+            known = cls._known[items] = cls._new(items)
+            opposite = tuple((s, -q) for s, q in items)
+            known.negative = cls._known.setdefault(opposite, known if not items else cls._new(opposite))
+            known.negative.negative = known
+        return known
+
+    @classmethod
+    def _new(cls, items: tuple[tuple[str, Fraction], ...]) -> Linear:
+        made = object.__new__(cls)
+        made.items, made._plus, made._minus = items, {}, {}
+        return made
+
+    _plus: dict[Linear, Linear]
+    _minus: dict[Linear, Linear]
+
+    def __add__(self, other: Linear) -> Linear:
+        found = self._plus.get(other)
+        if found is None:
+            merged = dict(self.items)
+            for symbol, value in other.items:
+                merged[symbol] = merged.get(symbol, _NOUGHT) + value
+            found = self._plus[other] = Linear.of(_normal(merged))
+        return found
+
+    def __sub__(self, other: Linear) -> Linear:
+        found = self._minus.get(other)
+        if found is None:
+            found = self._minus[other] = self + other.negative
+        return found
+
+
+_NOUGHT = Fraction(0)
+CONSTANT = Linear.of(())
+"""The linear part of a plain number."""
 
 
 class Exponent:
@@ -56,19 +118,42 @@ class Exponent:
         True
     """
 
-    __slots__ = ("_hash", "coefficients", "const", "infinite")
+    # The rational part is kept as two integers in lowest terms: Fraction arithmetic is several times slower.
+    __slots__ = ("_hash", "den", "infinite", "linear", "num")
 
-    const: Fraction
-    coefficients: tuple[tuple[str, Fraction], ...]
+    num: int
+    den: int
+    linear: Linear
     infinite: int
 
     def __init__(
         self, const: Fraction | int, coefficients: tuple[tuple[str, Fraction], ...] = (), infinite: int = 0
     ) -> None:
-        self.const = const if isinstance(const, Fraction) else _exact(const)
-        self.coefficients = coefficients
+        exact = const if isinstance(const, Fraction) else _exact(const)
+        self.num, self.den = exact.numerator, exact.denominator
+        self.linear = Linear.of(coefficients) if coefficients else CONSTANT
         self.infinite = infinite
         self._hash: int | None = None
+
+    @classmethod
+    def _of(cls, num: int, den: int, linear: Linear) -> Exponent:
+        """A finite exponent from its parts, num / den in lowest terms."""
+        made = object.__new__(cls)
+        made.num, made.den, made.linear, made.infinite, made._hash = num, den, linear, 0, None
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Exponent, (self.const, self.coefficients, self.infinite)
+
+    @property
+    def const(self) -> Fraction:
+        """The rational part."""
+        return Fraction(self.num, self.den)
+
+    @property
+    def coefficients(self) -> tuple[tuple[str, Fraction], ...]:
+        """(symbol, non-zero coefficient) pairs, sorted by symbol."""
+        return self.linear.items
 
     # -- algebra ------------------------------------------------------------------------------------------
 
@@ -79,22 +164,23 @@ class Exponent:
             if self.infinite and other.infinite and self.infinite != other.infinite:
                 raise ExponentError("sum of exponents", f"{self} + {other}", "which is not defined")
             return self if self.infinite else other
-        if not other.coefficients:
-            return Exponent(self.const + other.const, self.coefficients) if other.const else self
-        if not self.coefficients:
-            return Exponent(self.const + other.const, other.coefficients)
-        merged = dict(self.coefficients)
-        for symbol, value in other.coefficients:
-            merged[symbol] = merged.get(symbol, Fraction(0)) + value
-        return Exponent(self.const + other.const, _normal(merged))
+        linear = self.linear if other.linear is CONSTANT else self.linear + other.linear
+        if not other.num:
+            return self if other.linear is CONSTANT else Exponent._of(self.num, self.den, linear)
+        return Exponent._of(*_added(self.num, self.den, other.num, other.den), linear)
 
     __radd__ = __add__
 
     def __neg__(self) -> Exponent:
-        return Exponent(-self.const, tuple((s, -q) for s, q in self.coefficients), -self.infinite)
+        if self.infinite:
+            return INFINITE if self.infinite < 0 else ZERO_SIZE
+        return Exponent._of(-self.num, self.den, self.linear.negative)
 
     def __sub__(self, other: Exponent | int | Fraction) -> Exponent:
-        return self + (-other)
+        if not isinstance(other, Exponent) or self.infinite or other.infinite:
+            return self + (-other)
+        linear = self.linear if other.linear is CONSTANT else self.linear - other.linear
+        return Exponent._of(*_added(self.num, self.den, -other.num, other.den), linear)
 
     def __rsub__(self, other: int | Fraction) -> Exponent:
         return Exponent(other) - self
@@ -105,17 +191,23 @@ class Exponent:
             return self if factor > 0 else (-self if factor < 0 else ZERO)
         if not factor:
             return ZERO
+        if self.linear is CONSTANT:
+            return Exponent(self.const * factor)
         return Exponent(self.const * factor, tuple((s, q * factor) for s, q in self.coefficients))
 
     __rmul__ = __mul__
 
     def __truediv__(self, divisor: int | Fraction) -> Exponent:
-        return self * (1 / _exact(divisor))
+        exact = _exact(divisor)
+        if exact.denominator != 1 or exact <= 0 or self.infinite or self.linear is not CONSTANT:
+            return self * (1 / exact)
+        shared = gcd(self.num, exact.numerator)
+        return Exponent._of(self.num // shared, self.den * (exact.numerator // shared), CONSTANT)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, int | Fraction):
-            return not self.infinite and not self.coefficients and self.const == other
         if not isinstance(other, Exponent):
+            if isinstance(other, int | Fraction):
+                return not self.infinite and self.linear is CONSTANT and self.const == other
             if not hasattr(other, "free_symbols"):
                 return NotImplemented
             try:
@@ -123,14 +215,20 @@ class Exponent:
             except ExponentError:
                 return False
         return self is other or (
-            self.const == other.const and self.coefficients == other.coefficients and self.infinite == other.infinite
+            self.num == other.num
+            and self.linear is other.linear
+            and self.den == other.den
+            and self.infinite == other.infinite
         )
 
     def __hash__(self) -> int:
         if self._hash is None:
             # A plain number equals its Fraction, so it must hash like it.
-            plain = not (self.coefficients or self.infinite)
-            self._hash = hash(self.const) if plain else hash((self.const, self.coefficients, self.infinite))
+            plain = self.linear is CONSTANT and not self.infinite
+            if plain:
+                self._hash = hash(self.num) if self.den == 1 else hash(self.const)
+            else:
+                self._hash = hash((self.num, self.den, id(self.linear), self.infinite))
         return self._hash
 
     def __lt__(self, other: Exponent | int | Fraction) -> bool:
@@ -151,13 +249,12 @@ class Exponent:
         Raises:
             Undecided: where the sign is not constant on the region.
         """
-        if not (self.coefficients or other.coefficients or self.infinite or other.infinite):
-            return (self.const > other.const) - (self.const < other.const)
         if self.infinite or other.infinite:
             return (self.infinite > other.infinite) - (self.infinite < other.infinite)
+        if self.linear is other.linear:
+            left, right = self.num * other.den, other.num * self.den
+            return (left > right) - (left < right)
         difference = self - other
-        if not difference.coefficients:
-            return (difference.const > 0) - (difference.const < 0)
         region = current_region.get()
         if region is None:
             raise Undecided(difference)
@@ -233,6 +330,18 @@ def _exact(value: object) -> Fraction:
     raise ExponentError("exponent", value, f"which is of type {type(value).__name__} and not exact")
 
 
+def _added(p: int, q: int, r: int, s: int) -> tuple[int, int]:
+    """p/q + r/s in lowest terms."""
+    if q == s:
+        total = p + r
+        if q == 1:
+            return total, 1
+    else:
+        total, q = p * s + r * q, q * s
+    shared = gcd(total, q)
+    return total // shared, q // shared
+
+
 def _normal(coefficients: Mapping[str, Fraction]) -> tuple[tuple[str, Fraction], ...]:
     return tuple(sorted((s, q) for s, q in coefficients.items() if q))
 
@@ -250,12 +359,12 @@ def known_le(a: Exponent, b: Exponent) -> bool:
 
     Pruning asks this instead of ``<=``: dropping a term is optional, so it never forces a split.
     """
-    if not (a.coefficients or b.coefficients or a.infinite or b.infinite):
-        return a.const <= b.const
-    try:
-        return a.compare(b) <= 0
-    except Undecided:
-        return False
+    if a.infinite or b.infinite:
+        return a.infinite <= b.infinite
+    if a.linear is b.linear:
+        return a.num * b.den <= b.num * a.den
+    region = current_region.get()
+    return region is not None and region.known_negative(a - b)
 
 
 def largest(exponents: Iterable[Exponent]) -> Exponent:

@@ -17,8 +17,8 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 from tensorprog.errors import RegionError, Undecided
-from tensorprog.exponent import ZERO, Exponent, current_region, exponent, symbol
-from tensorprog.simplex import combine
+from tensorprog.exponent import INFINITE, ZERO, Exponent, Linear, current_region, exponent, symbol
+from tensorprog.simplex import combine, minimum
 
 __all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "explore", "interval", "run_at"]
 
@@ -45,7 +45,7 @@ class Region:
 
     positive: tuple[Exponent, ...] = ()
     substitution: Mapping[str, Exponent] = field(default_factory=dict)
-    _signs: dict[Exponent, int | None] = field(default_factory=dict, compare=False, repr=False)
+    _ranges: dict[Linear, tuple[Exponent, Exponent]] = field(default_factory=dict, compare=False, repr=False)
 
     def sign(self, form: Exponent) -> int:
         """The constant sign (-1, 0, +1) of an affine form on the region.
@@ -56,23 +56,47 @@ class Region:
         form = form.substitute(self.substitution)
         if not form.coefficients:
             return (form.const > 0) - (form.const < 0)
-        # Forms that differ by a positive factor share one answer.
-        form = form / abs(form.coefficients[0][1])
-        if form not in self._signs:
-            self._signs[form] = 1 if self._nonnegative(form) else -1 if self._nonnegative(-form) else None
-        answer = self._signs[form]
-        if answer is None:
+        answer = self._known_sign(form)
+        if not answer:
             raise Undecided(form)
         return answer
 
-    def _nonnegative(self, form: Exponent) -> bool:
-        if len(form.coefficients) == 1 and all(len(g.coefficients) == 1 for g in self.positive):
-            # One symbol at a time: compare with its bound.
-            name, slope = form.coefficients[0]
-            edge = Exponent(-form.const / slope)
+    def known_negative(self, form: Exponent) -> bool:
+        """True where ``form <= 0`` is certain on the region."""
+        form = form.substitute(self.substitution)
+        if not form.coefficients:
+            return form.num <= 0
+        return self._known_sign(form) < 0
+
+    def _known_sign(self, form: Exponent) -> int:
+        """The sign of a form that is not constant; 0 where it takes both."""
+        low, high = self.range(form.linear)
+        if not low.infinite and low.num * form.den + form.num * low.den >= 0:
+            return 1
+        if not high.infinite and high.num * form.den + form.num * high.den <= 0:
+            return -1
+        return 0
+
+    def range(self, linear: Linear) -> tuple[Exponent, Exponent]:
+        """(infimum, supremum) of a linear part on the region."""
+        found = self._ranges.get(linear)
+        if found is None:
+            found = self._ranges[linear] = -self._supremum(linear.negative), self._supremum(linear)
+            self._ranges[linear.negative] = -found[1], -found[0]
+        return found
+
+    def _supremum(self, linear: Linear) -> Exponent:
+        form = Exponent(0, linear.items)
+        if len(linear.items) == 1 and all(len(g.coefficients) == 1 for g in self.positive):
+            # One symbol at a time: at its bound.
+            name, slope = linear.items[0]
             low, high = Region(tuple(g for g in self.positive if g.coefficients[0][0] == name)).bounds(name)
-            return edge <= low if slope > 0 else high <= edge
-        return _farkas(form, self.positive)
+            return (high if slope > 0 else low) * slope
+        # The dual program: f <= q on the closure iff q - f is a non-negative combination of the g_i (Farkas).
+        names = sorted(form.symbols.union(*(g.symbols for g in self.positive)))
+        columns = [_row(g, names) for g in self.positive]
+        least = minimum(columns, _row(-form, names), [g.const for g in self.positive])
+        return INFINITE if least is None else Exponent(least[0])
 
     def is_empty(self) -> bool:
         """True where no point satisfies all strict inequalities."""
@@ -230,19 +254,22 @@ class Chart:
         self._signs: dict[Exponent, int] = {}
 
     def sign(self, form: Exponent) -> int:
-        form = form.substitute(self.region.substitution)
-        if not form.coefficients:
-            return (form.const > 0) - (form.const < 0)
         known = self._signs.get(form)
         if known is None:
             known = self._signs[form] = self._decide(form)
         return known
+
+    def known_negative(self, form: Exponent) -> bool:
+        """Never cuts: what is asked here is optional."""
+        known = self._signs.get(form)
+        return self.region.known_negative(form) if known is None else known <= 0
 
     def _decide(self, form: Exponent) -> int:
         try:
             return self.region.sign(form)
         except Undecided:
             here = self.region
+        form = form.substitute(here.substitution)
         side = form.substitute(self._witness).const
         inside, outside = (-form, form) if side < 0 else (form, -form)
         self.rest += [here.where_zero(form), here.where(outside)]

@@ -125,10 +125,13 @@ class Scale:
         if gap is None:
             kept = self.leading()
         else:
-            kept = tuple(t for t in self.terms if not any(known_le(t.exponent + gap, s.exponent) for s in self.terms))
+            kept = tuple(t for t in self.terms if not self._far_above(t.exponent + gap))
         if len(kept) > MANY_TERMS:
             return _merged(kept)
         return self if len(kept) == len(self.terms) else Scale(kept, pruned=True)
+
+    def _far_above(self, e: Exponent) -> bool:
+        return any(known_le(e, t.exponent) for t in self.terms)
 
     def __iter__(self) -> Iterator[Term]:
         return iter(self.terms)
@@ -183,14 +186,28 @@ def prune(terms: Iterable[Term]) -> tuple[Term, ...]:
 
     A dominated term can never decide a moment, a top, or the span of a leading set.
     """
-    kept: list[Term] = []
+    # First among terms of one pattern, by lookup: most terms end there.
+    alike: dict[Pattern, list[Term]] = {}
     for new in terms:
-        if new.exponent == ZERO_SIZE:
+        e = new.exponent
+        if e.infinite:
             continue
-        if any(known_le(new.exponent, old.exponent) and new.pattern in old.pattern for old in kept):
-            continue
-        kept = [o for o in kept if not (known_le(o.exponent, new.exponent) and o.pattern in new.pattern)]
-        kept.append(new)
+        same = alike.get(new.pattern)
+        if same is None:
+            alike[new.pattern] = [new]
+        elif not any(known_le(e, old.exponent) for old in same):
+            alike[new.pattern] = [old for old in same if not known_le(old.exponent, e)] + [new]
+    if len(alike) == 1:
+        return tuple(*alike.values())
+    kept: list[Term] = []
+    for pattern, some in alike.items():
+        # Sizes are compared before patterns: that is the cheaper half.
+        some = [t for t in some if not any(known_le(t.exponent, o.exponent) and pattern in o.pattern for o in kept)]
+        if some:
+            kept = [
+                o for o in kept if not (any(known_le(o.exponent, t.exponent) for t in some) and o.pattern in pattern)
+            ]
+            kept += some
     return tuple(kept)
 
 
