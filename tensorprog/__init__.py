@@ -4,7 +4,7 @@ Given a network, a parametrization, an optimizer and a loss it derives how every
 whether training is stable, diverges in a controlled way or catastrophically, and the largest stable learning rate.
 """
 
-from tensorprog.architectures import mlp, resnet_mlp
+from tensorprog.architectures import mlp, resnet_mlp, transformer
 from tensorprog.derivation import Derivation
 from tensorprog.derive import derive
 from tensorprog.errors import TensorprogError
@@ -30,4 +30,5 @@ __all__ = [
     "max_stable_lr",
     "mlp",
     "resnet_mlp",
+    "transformer",
 ]

@@ -24,6 +24,7 @@ from tensorprog.program import (
     NormalizeGradient,
     Program,
     Repeat,
+    Rotate,
     Scaled,
     Weight,
 )
@@ -124,8 +125,10 @@ class _Differentiation:
             case Repeat((x,), axis, block):
                 shared = axis.factors[2 - block] if block else None
                 to(x, Moment((d,), axis, shared) if block else Repeat((d,), _axis(axes[x])))
-            case Scaled((x,), power):
-                to(x, Scaled((d,), power))
+            case Scaled((x,), power, over):
+                to(x, Scaled((d,), power, over))
+            case Rotate((x,), axis):
+                to(x, Rotate((d,), axis))
             case Center((x,)):
                 to(x, Center((d,)))
             case Normalize((x,), axis, over):

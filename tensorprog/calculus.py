@@ -30,6 +30,7 @@ from tensorprog.program import (
     Normalize,
     NormalizeGradient,
     Repeat,
+    Rotate,
     Scaled,
     Weight,
 )
@@ -282,8 +283,10 @@ class Calculus:
                 return self.moment(args[0], args[1] if len(args) > 1 else CONSTANT, axis, "<x, y>", over=over)
             case Repeat(_, _, block):
                 return spread(args[0], block, self.layout)
-            case Scaled(_, power):
-                return args[0].shift(power, "multiplier", f"n^({power})")
+            case Scaled():
+                return args[0].shift(ins.exponent, "multiplier", f"n^({ins.exponent})")
+            case Rotate():
+                return args[0]
             case Center():
                 # The mean is at most as large as x and, where it is not smaller by a whole central-limit factor, its
                 # pattern, the trivial one, is among those of x: nothing is added.
@@ -312,7 +315,7 @@ class Calculus:
                 (x, y), (dx, dy) = initial, delta
                 pairs = ((dx, y), (x, dy), (dx, dy))
                 return _sum([self.value(ins, pair) for pair in pairs])
-            case Moment() | Repeat() | Scaled() | Center():
+            case Moment() | Repeat() | Rotate() | Scaled() | Center():
                 return self.value(ins, delta)
             case Normalize(_, axis, over):
                 return normalized_change(initial[0], delta[0], self._mean(axis, over))

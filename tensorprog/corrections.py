@@ -73,6 +73,10 @@ def _parts(derivation: Derivation, target: str, t: int) -> Iterator[Scale]:
         # chi of a loss that grows: the targets' part stays.
         yield Scale.source(ZERO, rule="constant", what="targets")
         return
+    observed = dict(program.observed)
+    if name in observed:
+        yield from [step.initial[observed[name]], step.change[observed[name]]] if quantity == "activation" else []
+        return
     site = next(s for s in program.sites if s.name == name)
     if quantity == "activation":
         yield from (step.initial[site.activation], step.change[site.activation])

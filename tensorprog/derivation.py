@@ -29,16 +29,19 @@ ASSUMPTIONS = (
 
 QUANTITIES = ("effective", "propagating", "feature", "activation", "perturbation")
 
+OBSERVED = "attention"
+"""The role of a site that is no weight: attention logits."""
+
 MAX_DEPTH = 100
 """The deepest explanation: beyond it nobody reads on."""
 
 
 @dataclass(frozen=True)
 class SiteExponents:
-    """Exponents of coordinate sizes at one weight.
+    """Exponents of coordinate sizes at one weight, or at the logits of an attention layer.
 
     Args:
-        role: the weight's role.
+        role: the weight's role, or ``attention``.
         activation: of x_t after the layer's nonlinearity (the logits at the readout).
         effective: of (W_t - W_0) x_t.
         propagating: of W_0 (x_t - x_0); None where the input is data.
@@ -126,7 +129,10 @@ class Derivation:
     def _exponents(self, t: int) -> StepExponents:
         step = self.path.at(t)
         output = self.setting.program.output
-        sites = {s.name: self._site(s, step, t) for s in self.setting.program.sites}
+        program = self.setting.program
+        found = [(s.product, s.name, self._site(s, step, t)) for s in program.sites]
+        found += [(i, name, _observed(i, step, t)) for name, i in program.observed]
+        sites = {name: exponents for _, name, exponents in sorted(found, key=lambda entry: entry[0])}
         logits = step.total(output).top
         if not t:
             return StepExponents(0, logits, sites)
@@ -164,6 +170,10 @@ class Derivation:
         table: dict[str, Scale] = {"logits": here.total(output)}
         if step:
             table |= {"logit_update": here.change[output], "loss_gradient": here.chi}
+        for name, i in self.setting.program.observed:
+            table[f"{name}.activation"] = here.total(i)
+            if step:
+                table[f"{name}.feature"] = here.change[i]
         for s in self.setting.program.sites:
             table[f"{s.name}.activation"] = here.total(s.activation)
             if here.perturbed is not None:
@@ -264,6 +274,11 @@ class Derivation:
         from tensorprog.report import derivation_text
 
         return derivation_text(self)
+
+
+def _observed(index: int, step: Step, t: int) -> SiteExponents:
+    """A value that no weight writes: its size and its change."""
+    return SiteExponents(OBSERVED, step.total(index).top, feature=step.change[index].top if t else None)
 
 
 _FORMULAS = {

@@ -5,10 +5,14 @@ A layer is a function of a builder and its input value that returns its output v
 
 from __future__ import annotations
 
-from tensorprog.nonlinearities import Nonlinearity
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tensorprog.exponent import ExponentLike
+from tensorprog.nonlinearities import CAUSAL_SOFTMAX, SOFTMAX, Nonlinearity
 from tensorprog.program import Axis, Builder, Value
 
-__all__ = ["dense", "layer_norm", "rms_norm"]
+__all__ = ["NORMS", "Attention", "dense", "gated", "layer_norm", "rms_norm"]
 
 
 def dense(
@@ -58,3 +62,77 @@ def layer_norm(builder: Builder, name: str, x: Value, *, gain: bool = True, bias
     """
     y = rms_norm(builder, name, builder.center(x), gain=gain)
     return builder.bias(f"{name}.bias", y) if bias else y
+
+
+NORMS: dict[str, Callable[..., Value]] = {"layernorm": layer_norm, "rmsnorm": rms_norm}
+
+
+def gated(builder: Builder, name: str, x: Value, hidden: Axis, activation: str | Nonlinearity, bias: bool) -> Value:
+    """phi(W_gate x) * W_up x: the hidden layer of a gated MLP.
+
+    Ref: Shazeer 2020 (arXiv 2002.05202).
+    """
+    gate = dense(builder, f"{name}.gate", x, hidden, activation, bias=bias)
+    return builder.multiply(gate, dense(builder, f"{name}.up", x, hidden, bias=bias))
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Multi-head self-attention: softmax(d^scale <W_q x_t, W_k x_s>) W_v x_s, summed over s, times W_o.
+
+    A value stands for the vector at any one position; positions are finite. Queries live on heads x head dimension,
+    keys and values on groups x head dimension (as many groups as heads, or finitely many heads a group).
+
+    Args:
+        heads: the axis of queries, heads x head dimension d.
+        groups: the axis of keys and values.
+        scale: the power of d that the logits are multiplied by.
+        causal: positions attend to earlier ones and themselves only.
+        norm: a norm layer on queries and keys of every head.
+        shared_gain: its gain is one vector of the head dimension for all heads; else one entry for every coordinate.
+        rotary: queries and keys are rotated by their position.
+        zero_query: the query matrix starts at zero.
+        bias: in all four layers.
+
+    Ref: Vaswani et al. 2017 (arXiv 1706.03762), Section 3.2; groups: Ainslie et al. 2023 (arXiv 2305.13245);
+    norms of queries and keys: Henry et al. 2020 (arXiv 2010.04245); rotation: Su et al. 2021 (arXiv 2104.09864).
+    """
+
+    heads: Axis
+    groups: Axis
+    scale: ExponentLike = "-1/2"
+    causal: bool = True
+    norm: bool = False
+    shared_gain: bool = True
+    rotary: bool = False
+    zero_query: bool = False
+    bias: bool = False
+
+    def __call__(self, builder: Builder, name: str, x: Value) -> Value:
+        """Emit the layer; the logits are observed as ``name.logits``."""
+        b, out = builder, x.axis
+        assert out is not None, "attention acts on vectors"
+        dim = self.heads.factors[1]
+        w = b.weight(f"{name}.query", self.heads, out, zero=self.zero_query)
+        query = b.matmul(w, x)
+        if self.bias:
+            query = b.bias(f"{name}.query.bias", query)
+        key = dense(b, f"{name}.key", x, self.groups, bias=self.bias)
+        value = dense(b, f"{name}.value", x, self.groups, bias=self.bias)
+        if self.norm:
+            query = self._normalized(b, f"{name}.query.norm", query)
+            key = self._normalized(b, f"{name}.key.norm", key)
+        if self.rotary:
+            query, key = b.rotate(query), b.rotate(key)
+        if self.groups != self.heads:
+            key, value = b.repeat(key, self.heads), b.repeat(value, self.heads)
+        logits = b.observe(f"{name}.logits", b.scaled(b.moment(query, key, dim, across=True), self.scale, dim))
+        weights = b.apply(CAUSAL_SOFTMAX if self.causal else SOFTMAX, logits)
+        return dense(b, f"{name}.out", b.multiply(weights, value, across=True), out, bias=self.bias)
+
+    def _normalized(self, builder: Builder, name: str, x: Value) -> Value:
+        """RMS norm over each head, with a gain that starts at one."""
+        y = builder.normalize(x, self.heads.factors[1])
+        if not self.shared_gain:
+            return builder.gain(f"{name}.gain", y)
+        return builder.add(y, builder.multiply(y, builder.parameter(f"{name}.gain", self.heads.factors[1], zero=True)))

@@ -58,6 +58,7 @@ class Parametrization:
         overrides: (weight or role name, key) -> exponent; a weight wins over its role.
         layers: free exponents in program order (input, hidden..., readout), see :meth:`from_layers`.
         ref: source.
+        fan_in: the exponents by role are powers of the fan-in, the size of the input axis; else of n.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Parametrization:
     overrides: Mapping[tuple[str, str], Exponent] = field(default_factory=lambda: MappingProxyType({}))
     layers: tuple[ABC, ...] | None = None
     ref: str = ""
+    fan_in: bool = False
 
     @classmethod
     def from_layers(
@@ -153,7 +155,8 @@ class Parametrization:
                 return self.layers[0] if weight.out.wide else ABC()
             return self.layers[matrices.index(weight)]
         rates = {} if callable(self.c) else self.c
-        return ABC(*(_by_role(table, weight.role) for table in (self.a, self.b, rates)))
+        per = weight.into.size if self.fan_in and weight.into.wide else exponent(1)
+        return ABC(*(_by_role(table, weight.role) * per.const for table in (self.a, self.b, rates)))
 
     def _override(self, result: dict[Weight, ABC], program: Program) -> dict[Weight, ABC]:
         by_name = {w.name: [w] for w in result}
@@ -232,20 +235,30 @@ def _roles(input: ExponentLike, hidden: ExponentLike, readout: ExponentLike) -> 
 
 _FAN_IN = _roles(0, "1/2", "1/2")
 
-SP = Parametrization("sp", b=_FAN_IN, c=_roles(0, 0, 0), ref="standard (He et al. 2015 init), one learning rate")
-SP_STABLE = Parametrization("sp-stable", b=_FAN_IN, c=_roles(1, 1, 1), ref="Haas et al. 2025 (arXiv 2505.22491)")
-NTP = Parametrization("ntp", b=_FAN_IN, c=_roles(0, 1, 1), ref="Jacot et al. 2018, as bc in Haas et al. 2025")
+SP = Parametrization(
+    "sp", b=_FAN_IN, fan_in=True, c=_roles(0, 0, 0), ref="standard (He et al. 2015 init), one learning rate"
+)
+SP_STABLE = Parametrization(
+    "sp-stable", b=_FAN_IN, fan_in=True, c=_roles(1, 1, 1), ref="Haas et al. 2025 (arXiv 2505.22491)"
+)
+NTP = Parametrization(
+    "ntp", b=_FAN_IN, fan_in=True, c=_roles(0, 1, 1), ref="Jacot et al. 2018, as bc in Haas et al. 2025"
+)
 MFP = Parametrization(
     "mfp",
     a=_roles(0, 1, 1),
     b=_roles(0, 0, 0),
     c=unit_updates,
+    fan_in=True,
     ref="mean field, multilayer: Araujo et al. 2019 (1906.00193); one hidden layer: Yang & Hu 2021, Table 1",
 )
-MUP = Parametrization("mup", b=_roles(0, "1/2", 1), c=unit_updates, ref="Yang & Hu 2021 (arXiv 2011.14522)")
+MUP = Parametrization(
+    "mup", b=_roles(0, "1/2", 1), fan_in=True, c=unit_updates, ref="Yang & Hu 2021 (arXiv 2011.14522)"
+)
 SP_FULL_ALIGN = Parametrization(
     "sp-full-align",
     b=_FAN_IN,
+    fan_in=True,
     c=unit_updates,
     ref="Everett et al. 2024 (arXiv 2407.05872); Haas et al. 2025 (arXiv 2505.22491)",
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.program import Program, Role
+from tensorprog.program import Program, Role, Scaled
 from tensorprog.scale import Scale
 from tensorprog.trajectory import Step, Trajectory
 
@@ -109,7 +109,7 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
     for step in path.steps:
         for i in range(len(program.instructions)):
             scale = step.total(i)
-            if i in seen or not scale.top > ZERO:
+            if i in seen or not scale.top > ZERO or _is_unscaled(program, i):
                 continue
             seen.add(i)
             if i in read:
@@ -151,6 +151,12 @@ def _perturbed(program: Program, path: Trajectory) -> Iterator[Finding]:
                 yield Finding("perturbed value", _site(program.value_names[i]), step.t, scale.top, what, scale)
 
 
+def _is_unscaled(program: Program, i: int) -> bool:
+    """Is it one factor of a product with a power of n, which alone means nothing?"""
+    readers = program.consumers(i)
+    return bool(readers) and all(isinstance(program.instructions[j], Scaled) for j in readers)
+
+
 def _passes_on(program: Program, i: int, step: Step) -> bool:
     """Does the divergence simply continue in a later value (pre-activation -> activation)?"""
     return any(step.total(j).top > ZERO for j in program.consumers(i))
@@ -162,6 +168,8 @@ def _tolerated(program: Program, name: str, i: int, step: Step, scale: Scale) ->
         bounded = "the loss derivative stays Theta(1) and drives no update beyond it"
         what = f"the loss derivative is n^({chi}) and the loss value diverges" if chi > ZERO else bounded
         return Finding("value", "logits", step.t, scale.top, what, scale)
+    if i in dict(program.observed).values():
+        return Finding("value", name, step.t, scale.top, "the softmax saturates and bounds it", scale)
     return Finding("pre-activation", _site(name), step.t, scale.top, "the nonlinearity saturates and bounds it", scale)
 
 

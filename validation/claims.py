@@ -79,6 +79,11 @@ def predictions(of: Setting, steps: Iterable[int]) -> list[Prediction]:
                 if v is not None:
                     known = corrections(derived, f"{site.name}.{q.value}", step=t)
                     found.append(Prediction(site.name, q, t, v, known))
+        for name, _ in of.program.observed:
+            seen = {Quantity.ACTIVATION: at.sites[name].activation, Quantity.FEATURE: at.sites[name].feature}
+            for q, v in seen.items():
+                if v is not None:
+                    found.append(Prediction(name, q, t, v, corrections(derived, f"{name}.{q.value}", step=t)))
         network = {
             Quantity.LOGITS: at.logits,
             Quantity.LOGIT_UPDATE: at.logit_update,
@@ -109,6 +114,8 @@ def parts(of: Setting, prediction: Prediction) -> Iterator[Key]:
     if not t or prediction.quantity is Quantity.REGIME:
         return
     site, output = prediction.site, of.program.output
+    if site in dict(of.program.observed) and prediction.quantity is Quantity.FEATURE:
+        return
     match prediction.quantity:
         case Quantity.ACTIVATION:
             yield site, Quantity.ACTIVATION, 0

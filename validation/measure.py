@@ -100,6 +100,10 @@ class CoordinateCheck:
             found.append(Measurement(site.name, quantity, step, rms(x)))
 
         program = self.network.program
+        for name, i in program.observed:
+            found.append(Measurement(name, Quantity.ACTIVATION, step, rms(values[i])))
+            if step:
+                found.append(Measurement(name, Quantity.FEATURE, step, rms(values[i] - self.initial[i])))
         for site in program.sites:
             matmul = program.instructions[site.product]
             assert isinstance(matmul, MatMul)

@@ -19,6 +19,7 @@ from tensorprog.program.instructions import (
     Normalize,
     NormalizeGradient,
     Repeat,
+    Rotate,
     Scaled,
 )
 
@@ -39,6 +40,7 @@ __all__ = [
     "Program",
     "Repeat",
     "Role",
+    "Rotate",
     "Scaled",
     "Site",
     "Value",

@@ -21,11 +21,13 @@ class Axis:
         name: how outputs name it.
         size: its exponent.
         factors: of a product axis, whose coordinates are pairs: (heads, head dimension); none for others.
+        per: a constant that the number of coordinates is divided by, which exponents do not see.
     """
 
     name: str
     size: Exponent = ZERO
     factors: tuple[Axis, ...] = ()
+    per: int = 1
 
     @property
     def wide(self) -> bool:

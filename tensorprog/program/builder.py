@@ -20,6 +20,7 @@ from tensorprog.program.instructions import (
     Multiply,
     Normalize,
     Repeat,
+    Rotate,
     Scaled,
 )
 
@@ -71,14 +72,14 @@ class Builder:
 
     # -- declarations
 
-    def axis(self, name: str, size: ExponentLike) -> Axis:
-        """An axis of Theta(n^size) coordinates."""
+    def axis(self, name: str, size: ExponentLike, per: int = 1) -> Axis:
+        """An axis of Theta(n^size) coordinates, one for every ``per`` of what has n^size."""
         e = exponent(size, f"size of axis {name!r}")
         if not e.is_number:
             raise ProgramError(f"axis {name!r}: the size exponent is {e}, but it must be a number")
         if e < ZERO:
             raise ProgramError(f"axis {name!r}: the size exponent is {e}, but an axis cannot shrink with n")
-        return Axis(name, e)
+        return Axis(name, e, per=per)
 
     def finite(self, name: str) -> Axis:
         """A finite axis."""
@@ -144,10 +145,13 @@ class Builder:
         self._check(like)
         if like.axis is None:
             raise ProgramError(f"vector {name!r}: a scalar has no axis to put it on")
+        return self.parameter(name, like.axis, zero=zero)
+
+    def parameter(self, name: str, axis: Axis, *, zero: bool = False) -> Value:
+        """A trainable vector on an axis. ``zero``: it starts at exact zeros."""
         if self._ones is None:
             self._ones = self._emit(Data("one", ONE), ONE)
-        weight = self.weight(name, like.axis, ONE, zero=zero)
-        return self._emit(MatMul(weight, (self._ones.index,)), like.axis)
+        return self._emit(MatMul(self.weight(name, axis, ONE, zero=zero), (self._ones.index,)), axis)
 
     def normalize(self, x: Value, over: Axis | None = None) -> Value:
         """x / sqrt(mean x_i^2), the mean over all coordinates, or over one factor of the axis for each of the other."""
@@ -229,6 +233,16 @@ class Builder:
         block = 0 if groups.size == heads.size or not same.wide else axis.block(same)
         return self._emit(Repeat((x.index,), axis, block), axis)
 
+    def rotate(self, x: Value) -> Value:
+        """Pairs of coordinates of every head rotated by an angle that grows with the position.
+
+        Signs of single coordinates become signs of pairs, a finite mixing that no exponent sees.
+        """
+        self._check(x)
+        if x.axis is None or len(x.axis.factors) != 2:
+            raise ProgramError("rotate: needs a vector on a product axis, heads x head dimension")
+        return self._emit(Rotate((x.index,), x.axis), x.axis)
+
     def observe(self, name: str, x: Value) -> Value:
         """Report the size and the change of a value that no weight writes, such as attention logits."""
         self._check(x)
@@ -237,13 +251,15 @@ class Builder:
         self._observed[name] = x.index
         return x
 
-    def scaled(self, x: Value, power: ExponentLike) -> Value:
-        """n^power times x."""
+    def scaled(self, x: Value, power: ExponentLike, over: Axis | None = None) -> Value:
+        """n^power times x; with ``over`` that power of the number of coordinates of an axis."""
         self._check(x)
         e = exponent(power, "power of n")
         if e.infinite:
             raise ProgramError(f"scaled: the power of n is {e}, but it must be finite")
-        return self._emit(Scaled((x.index,), e), x.axis)
+        if e == ZERO:
+            return x
+        return self._emit(Scaled((x.index,), e, over), x.axis)
 
     def build(self, output: Value, label: str = "program", **description: object) -> Program:
         """Close the program; ``output`` are the logits."""

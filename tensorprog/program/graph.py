@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from tensorprog.program.axes import ONE, Axis, Role, Weight
-from tensorprog.program.instructions import Add, Apply, Data, Instruction, MatMul, Moment
+from tensorprog.program.instructions import Add, Apply, Data, Instruction, MatMul, Moment, Scaled
 
 __all__ = ["Program", "Site"]
 
@@ -43,10 +44,19 @@ class Program:
     description: dict[str, object] = field(default_factory=dict, compare=False, hash=False)
     observed: tuple[tuple[str, int], ...] = ()
 
-    def consumers(self, index: int) -> list[int]:
-        return [i for i, ins in enumerate(self.instructions) if index in ins.args]
+    def consumers(self, index: int) -> tuple[int, ...]:
+        """The instructions that read a value."""
+        return self._readers[index]
 
-    @property
+    @cached_property
+    def _readers(self) -> tuple[tuple[int, ...], ...]:
+        found: list[list[int]] = [[] for _ in self.instructions]
+        for i, ins in enumerate(self.instructions):
+            for a in dict.fromkeys(ins.args):
+                found[a].append(i)
+        return tuple(map(tuple, found))
+
+    @cached_property
     def depends_on_weights(self) -> tuple[bool, ...]:
         """For each value, whether any weight was used to compute it."""
         trained: list[bool] = []
@@ -54,23 +64,19 @@ class Program:
             trained.append(isinstance(ins, MatMul) or any(trained[a] for a in ins.args))
         return tuple(trained)
 
-    @property
+    @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Where each weight acts, in program order."""
-        consumers: list[list[int]] = [[] for _ in self.instructions]
-        for i, ins in enumerate(self.instructions):
-            for a in set(ins.args):
-                consumers[a].append(i)
         trained, found, uses = self.depends_on_weights, [], dict.fromkeys(self.weights, 0)
         for i, ins in enumerate(self.instructions):
             if not isinstance(ins, MatMul):
                 continue
             uses[ins.weight] += 1
             name = ins.weight.name if uses[ins.weight] == 1 else f"{ins.weight.name}#{uses[ins.weight]}"
-            found.append(Site(name, ins.weight, i, self._activation(i, consumers), trained[ins.args[0]]))
+            found.append(Site(name, ins.weight, i, self._activation(i), trained[ins.args[0]]))
         return tuple(found)
 
-    @property
+    @cached_property
     def value_names(self) -> tuple[str, ...]:
         """How explanations call each value: h(site) for a product with its bias, x(site) for its activation."""
         names = [ins.name if isinstance(ins, Data) else f"v{i}" for i, ins in enumerate(self.instructions)]
@@ -86,14 +92,16 @@ class Program:
         names[self.output] = "logits"
         return tuple(names)
 
-    def _activation(self, index: int, consumers: list[list[int]]) -> int:
+    def _activation(self, index: int) -> int:
         """Follow a product through a bias and into the nonlinearity, where these are its only readers."""
-        while len(consumers[index]) == 1:
-            reader = consumers[index][0]
+        while len(self.consumers(index)) == 1:
+            (reader,) = self.consumers(index)
             ins = self.instructions[reader]
             if isinstance(ins, Add) and self._adds_bias(ins):
                 index = reader
                 continue
+            if isinstance(ins, Scaled) and reader == self.output:
+                return reader
             return reader if isinstance(ins, Apply) else index
         return index
 

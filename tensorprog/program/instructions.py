@@ -22,6 +22,7 @@ __all__ = [
     "Normalize",
     "NormalizeGradient",
     "Repeat",
+    "Rotate",
     "Scaled",
 ]
 
@@ -120,11 +121,29 @@ class Repeat:
 
 
 @dataclass(frozen=True)
+class Rotate:
+    """Pairs of coordinates along the second factor of the axis rotated by angles of the position."""
+
+    args: tuple[int]
+    axis: Axis
+
+
+@dataclass(frozen=True)
 class Scaled:
-    """n^power times a value: a multiplier in the code that depends on the width."""
+    """n^power times a value: a multiplier in the code that depends on the width.
+
+    Args:
+        over: an axis whose number of coordinates is raised to the power in place of n.
+    """
 
     args: tuple[int]
     power: Exponent
+    over: Axis | None = None
+
+    @property
+    def exponent(self) -> Exponent:
+        """The power of n."""
+        return self.power if self.over is None else self.power * self.over.size.const
 
 
 @dataclass(frozen=True)
@@ -161,4 +180,6 @@ class NormalizeGradient:
     over: Axis | None = None
 
 
-Instruction = Data | MatMul | Apply | Add | Multiply | Moment | Repeat | Scaled | Center | Normalize | NormalizeGradient
+Instruction = (
+    Data | MatMul | Apply | Add | Multiply | Moment | Repeat | Rotate | Scaled | Center | Normalize | NormalizeGradient
+)

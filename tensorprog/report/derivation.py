@@ -191,6 +191,8 @@ def _closed_forms(f: Family, scopes: list[Scope]) -> Grid:
         names = ["activation", "effective", *(["propagating"] if site.trained_input else [])]
         names += [] if site.weight.role is Role.READOUT else ["feature"]
         sections.append(Section("", tuple(_forms(scopes, f"{site.name}.{name}") for name in names)))
+    for name, _ in f.setting.program.observed:
+        sections.append(Section("", tuple(_forms(scopes, f"{name}.{q}") for q in ("activation", "feature"))))
     rows = tuple(_forms(scopes, target) for target in ("logits", "logit_update", "loss_gradient"))
     return Grid(columns, (*sections, Section("", rows)), f"Closed forms. {UPDATES}")
 

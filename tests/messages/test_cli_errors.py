@@ -8,6 +8,7 @@ import shlex
 
 import pytest
 
+from tensorprog.architectures import ARCHITECTURES
 from tests.cli.runner import Run
 
 NUMBERS = "accepted are exact rationals such as -1/2, 0 or 3"
@@ -39,7 +40,7 @@ LINES = [
     ("predict --lr-exponent", "--lr-exponent: got no value; needs R, r: every learning rate times n^r [0]"),
     ("predict --lr-exponent --json", "--lr-exponent: got no value; needs R, r: every learning rate times n^r [0]"),
     # names
-    ("predict --model cnn", "--model: got 'cnn'; accepted are mlp, resnet-mlp"),
+    ("predict --model cnn", "--model: got 'cnn'; accepted are " + ", ".join(ARCHITECTURES)),
     ("predict --activation swish", "--activation: got 'swish'; accepted are relu, tanh, gelu, silu, identity"),
     ("predict --parametrization SP", f"--parametrization: got 'SP'; accepted are {PARAMETRIZATIONS}"),
     ("predict --optimizer sdg", f"--optimizer: got 'sdg'; accepted are {OPTIMIZERS}"),

@@ -1,19 +1,14 @@
-"""Architectures: compositions of layers.
-
-To add one: write a function that returns a :class:`~tensorprog.program.Program` and list it in ``ARCHITECTURES``.
-"""
+"""Multilayer perceptrons, plain and residual."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from tensorprog.errors import SettingError, UnknownName
+from tensorprog.architectures.options import count, one_of
 from tensorprog.exponent import ZERO, ExponentLike, exponent
-from tensorprog.layers import dense, layer_norm, rms_norm
+from tensorprog.layers import NORMS, dense
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
 from tensorprog.program import Builder, Program, Value
 
-__all__ = ["ARCHITECTURES", "mlp", "resnet_mlp"]
+__all__ = ["mlp", "resnet_mlp"]
 
 
 def mlp(hidden_layers: int = 2, activation: str | Nonlinearity = "relu", bias: bool = False) -> Program:
@@ -33,8 +28,7 @@ def mlp(hidden_layers: int = 2, activation: str | Nonlinearity = "relu", bias: b
         >>> [site.name for site in mlp(hidden_layers=3).sites]
         ['input', 'hidden.1', 'hidden.2', 'readout']
     """
-    if isinstance(hidden_layers, bool) or not isinstance(hidden_layers, int) or hidden_layers < 1:
-        raise SettingError("hidden_layers", hidden_layers, "needs an integer of at least 1")
+    count("hidden_layers", hidden_layers)
     phi = nonlinearity(activation)
     b = Builder()
     x = dense(b, "input", b.data("x"), b.width, phi, bias=bias)
@@ -43,9 +37,6 @@ def mlp(hidden_layers: int = 2, activation: str | Nonlinearity = "relu", bias: b
     logits = dense(b, "readout", x, b.finite("classes"), bias=bias)
     label = f"mlp(hidden_layers={hidden_layers}, activation={phi.name}{', bias=True' if bias else ''})"
     return b.build(logits, label, model="mlp", hidden_layers=hidden_layers, activation=phi.name, bias=bias)
-
-
-NORMS: dict[str, Callable[..., Value]] = {"layernorm": layer_norm, "rmsnorm": rms_norm}
 
 
 def resnet_mlp(
@@ -77,12 +68,9 @@ def resnet_mlp(
 
     Ref: He et al. 2016 (arXiv 1512.03385); pre-norm: Xiong et al. 2020 (arXiv 2002.04745).
     """
-    if isinstance(blocks, bool) or not isinstance(blocks, int) or blocks < 1:
-        raise SettingError("blocks", blocks, "needs an integer of at least 1")
-    if norm not in ("none", *NORMS):
-        raise UnknownName("norm", norm, ("none", *NORMS))
-    if placement not in ("pre", "post"):
-        raise UnknownName("placement", placement, ("pre", "post"))
+    count("blocks", blocks)
+    one_of("norm", norm, ("none", *NORMS))
+    one_of("placement", placement, ("pre", "post"))
     phi = nonlinearity(activation)
     b = Builder()
 
@@ -108,6 +96,3 @@ def resnet_mlp(
         chosen["branch_exponent"] = str(exponent(branch_exponent))
     label = f"resnet-mlp({', '.join(f'{k}={v}' for k, v in chosen.items())})"
     return b.build(logits, label, model="resnet-mlp", **chosen)
-
-
-ARCHITECTURES: dict[str, Callable[..., Program]] = {"mlp": mlp, "resnet-mlp": resnet_mlp}

@@ -1,0 +1,14 @@
+"""Architectures: compositions of layers.
+
+To add one: write a function that returns a :class:`~tensorprog.program.Program` and list it in ``ARCHITECTURES``.
+"""
+
+from collections.abc import Callable
+
+from tensorprog.architectures.mlp import mlp, resnet_mlp
+from tensorprog.architectures.transformer import transformer
+from tensorprog.program import Program
+
+__all__ = ["ARCHITECTURES", "mlp", "resnet_mlp", "transformer"]
+
+ARCHITECTURES: dict[str, Callable[..., Program]] = {"mlp": mlp, "resnet-mlp": resnet_mlp, "transformer": transformer}

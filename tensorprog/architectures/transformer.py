@@ -1,0 +1,170 @@
+"""Transformers: GPT-2 style and Llama style, and everything between."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from tensorprog.architectures.options import count, one_of
+from tensorprog.errors import SettingError
+from tensorprog.exponent import ZERO, ExponentLike, exponent
+from tensorprog.layers import NORMS, Attention, dense, gated
+from tensorprog.nonlinearities import Nonlinearity, nonlinearity
+from tensorprog.program import Axis, Builder, Program, Value
+
+__all__ = ["transformer"]
+
+SCALES = {"1/sqrt(d)": Fraction(-1, 2), "1/d": Fraction(-1)}
+GROUP = 2
+"""Heads that share keys and values in grouped attention: a constant."""
+POSITIONS = ("learned", "rotary", "none")
+
+
+def transformer(
+    blocks: int = 2,
+    activation: str | Nonlinearity = "gelu",
+    norm: str = "layernorm",
+    placement: str = "pre",
+    plain_norm: bool = False,
+    bias: bool = False,
+    branch_exponent: ExponentLike = ZERO,
+    head_dim_exponent: ExponentLike = ZERO,
+    attention_scale: str = "1/sqrt(d)",
+    qk_norm: str = "none",
+    grouped: bool = False,
+    zero_query: bool = False,
+    positions: str = "learned",
+    gated_mlp: bool = False,
+    ff_exponent: ExponentLike = 1,
+    tied: bool = False,
+    output_exponent: ExponentLike = ZERO,
+) -> Program:
+    """A decoder: embedding, blocks of attention and MLP on a residual stream, logits at every position.
+
+    The width n is that of the residual stream; heads times head dimension is n as well. Vocabulary, context, depth and
+    batch are finite. Sites: ``embedding``, ``positions``, ``block.1.attention.query`` (``.key``, ``.value``, ``.out``,
+    and ``.logits`` with the size of the attention logits), ``block.1.mlp.in``, ``block.1.mlp.out``, ``readout``.
+
+    Args:
+        blocks: the number of blocks, each of attention and MLP.
+        activation: of the MLPs.
+        norm: ``none``, ``layernorm`` or ``rmsnorm``.
+        placement: of the norms, ``pre`` (before each branch and before the readout) or ``post`` (after each sum).
+        plain_norm: norm layers without trainable gains.
+        bias: trainable biases in every layer but the readout.
+        branch_exponent: a multiplier n^p of the branches.
+        head_dim_exponent: head dimension n^p, n^(1-p) heads: 0 is a fixed head dimension, 1 a fixed number of heads.
+        attention_scale: of the attention logits, ``1/sqrt(d)`` or ``1/d`` with d the head dimension.
+        qk_norm: RMS norms of queries and keys: ``none``, ``shared`` (one gain for all heads) or ``separate``.
+        grouped: grouped-query attention, two heads sharing keys and values.
+        zero_query: query matrices start at zero.
+        positions: ``learned`` embeddings, ``rotary`` or ``none``.
+        gated_mlp: MLPs phi(W_gate x) * W_up x.
+        ff_exponent: hidden neurons of the MLPs n^p.
+        tied: the readout is the transposed embedding.
+        output_exponent: a multiplier n^p of the logits.
+
+    Raises:
+        SettingError, UnknownName: for values that are not accepted.
+
+    Example:
+        >>> [site.name for site in transformer(blocks=1, plain_norm=True, gated_mlp=True).sites][2:6]
+        ['block.1.attention.query', 'block.1.attention.key', 'block.1.attention.value', 'block.1.attention.out']
+
+    Ref: Radford et al. 2019 (GPT-2); Touvron et al. 2023 (arXiv 2302.13971), Llama.
+    """
+    count("blocks", blocks)
+    one_of("norm", norm, ("none", *NORMS))
+    one_of("placement", placement, ("pre", "post"))
+    one_of("attention_scale", attention_scale, SCALES)
+    one_of("qk_norm", qk_norm, ("none", "shared", "separate"))
+    one_of("positions", positions, POSITIONS)
+    delta = exponent(head_dim_exponent, "head_dim_exponent")
+    if not delta.is_number or not ZERO <= delta <= 1:
+        raise SettingError(
+            "head_dim_exponent", str(delta), "needs a number from 0 to 1: heads times head dimension is n"
+        )
+    phi = nonlinearity(activation)
+    b = Builder()
+    dim = b.axis("head dimension", delta)
+    heads = b.product(b.axis("heads", 1 - delta), dim)
+    groups = b.product(b.axis("groups", 1 - delta, per=GROUP), dim) if grouped else heads
+    attention = Attention(
+        heads,
+        groups,
+        scale=SCALES[attention_scale],
+        norm=qk_norm != "none",
+        shared_gain=qk_norm == "shared",
+        rotary=positions == "rotary",
+        zero_query=zero_query,
+        bias=bias,
+    )
+    hidden = b.width if exponent(ff_exponent) == 1 else b.axis("hidden", ff_exponent)
+
+    def normalised(name: str, x: Value, here: str) -> Value:
+        return NORMS[norm](b, name, x, gain=not plain_norm) if norm in NORMS and here == placement else x
+
+    def branch(name: str, x: Value, y: Value) -> Value:
+        return normalised(name, b.add(x, b.scaled(y, branch_exponent)), "post")
+
+    vocabulary = Axis("x")
+    embedding = b.weight("embedding", b.width, vocabulary)
+    x = b.matmul(embedding, b.data("x", vocabulary))
+    if positions == "learned":
+        x = b.add(x, dense(b, "positions", b.data("positions"), b.width))
+    for i in range(1, blocks + 1):
+        name = f"block.{i}"
+        x = branch(f"{name}.norm.1", x, attention(b, f"{name}.attention", normalised(f"{name}.norm.1", x, "pre")))
+        h = normalised(f"{name}.norm.2", x, "pre")
+        h = (
+            gated(b, f"{name}.mlp", h, hidden, phi, bias)
+            if gated_mlp
+            else dense(b, f"{name}.mlp.in", h, hidden, phi, bias=bias)
+        )
+        x = branch(f"{name}.norm.2", x, dense(b, f"{name}.mlp.out", h, b.width, bias=bias))
+    x = normalised("norm", x, "pre")
+    if tied:
+        logits = b.matmul(embedding, x, transposed=True)
+    else:
+        logits = dense(b, "readout", x, b.finite("classes"))
+    chosen = {
+        "blocks": blocks,
+        "activation": phi.name,
+        "norm": norm,
+        "placement": placement,
+        "plain_norm": plain_norm,
+        "bias": bias,
+        "branch_exponent": str(exponent(branch_exponent)),
+        "head_dim_exponent": str(delta),
+        "attention_scale": attention_scale,
+        "qk_norm": qk_norm,
+        "grouped": grouped,
+        "zero_query": zero_query,
+        "positions": positions,
+        "gated_mlp": gated_mlp,
+        "ff_exponent": str(exponent(ff_exponent)),
+        "tied": tied,
+        "output_exponent": str(exponent(output_exponent)),
+    }
+    shown = ", ".join(
+        f"{k}={v}" for k, v in chosen.items() if k in ("blocks", "activation", "norm") or v != DEFAULTS[k]
+    )
+    return b.build(b.scaled(logits, output_exponent), f"transformer({shown})", model="transformer", **chosen)
+
+
+DEFAULTS: dict[str, object] = {
+    "placement": "pre",
+    "plain_norm": False,
+    "bias": False,
+    "branch_exponent": "0",
+    "head_dim_exponent": "0",
+    "attention_scale": "1/sqrt(d)",
+    "qk_norm": "none",
+    "grouped": False,
+    "zero_query": False,
+    "positions": "learned",
+    "gated_mlp": False,
+    "ff_exponent": "1",
+    "tied": False,
+    "output_exponent": "0",
+}
+"""What a label leaves out."""
