@@ -7,7 +7,7 @@ checks the symbolic backward pass for free. Exponents fix every size up to a con
     multiplier      (n / n0)^-a, times ``output_scale`` for weights that write the logits
     init std        gain * (n / n0)^-b                  exactly zero where b = oo
     learning rate   base_lr * (n / n0)^-c
-    n^p in the code (n / n0)^p
+    n^p in the code (n / n0)^p; a power of an axis is that of its number of coordinates
 
 ``gain`` is 1 / sqrt(fan_in E phi(z)^2) at n0, z standard normal, where a weight reads a nonlinearity phi (for relu
 the He initialisation sqrt(2 / fan_in)), 1 / sqrt(fan_in) where it reads another value, and 1 where it reads data,
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,13 +45,20 @@ from tensorprog.program import (
     Normalize,
     NormalizeGradient,
     Program,
+    Repeat,
+    Rotate,
     Scaled,
     Weight,
 )
 
 __all__ = ["Network", "Realization", "gains"]
 
+POSITIONS = "positions"
+"""The data instruction that is the identity of the context, one row a position."""
 
+
+HEADS = {"heads": 4, "groups": 4, "head dimension": 16}
+"""Numbers of coordinates of the factors of attention axes where they are finite and nothing else is said."""
 LARGEST_DRAWN_ON_CPU = 1 << 22
 """Entries of a matrix of width 2048."""
 
@@ -89,11 +97,30 @@ class Realization:
         """The number of coordinates of an axis: round(n^size), or the data's where it is finite."""
         if axis == ONE:
             return 1
+        if axis.factors:
+            first, second = self.pair(axis, width)
+            return first * second
         if axis.wide:
-            return round(float((width or self.width) ** float(axis.size.const)))
-        if axis.name not in self.sizes:
-            raise SettingError(f"size of axis {axis.name!r}", "nothing", f"sizes are given for {', '.join(self.sizes)}")
-        return self.sizes[axis.name]
+            return round(float((width or self.width) ** float(axis.size.const)) / axis.per)
+        known = {**HEADS, **self.sizes}
+        if axis.name not in known:
+            raise SettingError(f"size of axis {axis.name!r}", "nothing", f"sizes are given for {', '.join(known)}")
+        return known[axis.name] // axis.per
+
+    def pair(self, axis: Axis, width: int | None = None) -> tuple[int, int]:
+        """The numbers of coordinates of a product axis' factors, about round(n^size) together.
+
+        A finite factor has its own number and the other one the rest; where both grow, the second has round(n^size).
+        """
+        first, second = axis.factors
+        if not axis.wide:
+            return self.size(first), self.size(second)
+        whole = (width or self.width) ** float(axis.size.const)
+        if first.wide:
+            inner = self.size(second, width)
+            return max(1, round(whole / inner / first.per)), inner
+        # An even number of coordinates, because rotations act on pairs.
+        return self.size(first), max(2, 2 * round(whole / self.size(first) / first.per / 2))
 
 
 class Network(nn.Module):
@@ -163,17 +190,23 @@ class Network(nn.Module):
         """
         inputs = x if isinstance(x, Mapping) else {self._input_name(): x}
         values: list[Tensor] = []
+        known = self.program.axes
         for ins in self.program.instructions:
             args = [values[a] for a in ins.args]
-            values.append(self._data(ins, inputs) if isinstance(ins, Data) else self._value(ins, args))
+            axes = [known[a] for a in ins.args]
+            values.append(self._data(ins, inputs) if isinstance(ins, Data) else self._value(ins, args, axes))
+        output = self.program.output
+        if values[output].dim() > 2 and next(iter(inputs.values())).dim() == 2:
+            values[output] = values[output].flatten(0, 1)  # token ids: every position is an example
         return values
 
     def forward(self, x: Tensor | Mapping[str, Tensor]) -> Tensor:
-        """The logits, [batch, classes]."""
+        """The logits, [batch, classes]; [batch * positions, classes] of a sequence."""
         return self.values(x)[self.program.output]
 
     def _input_name(self) -> str:
-        names = dict.fromkeys(i.name for i in self.program.instructions if isinstance(i, Data) and i.axis != ONE)
+        data = (i for i in self.program.instructions if isinstance(i, Data) and i.axis != ONE)
+        names = dict.fromkeys(i.name for i in data if i.name != POSITIONS)
         if len(names) != 1:
             raise SettingError("input", "one tensor", f"the program reads {', '.join(names)}: give a tensor for each")
         return next(iter(names))
@@ -181,31 +214,104 @@ class Network(nn.Module):
     def _data(self, ins: Data, inputs: Mapping[str, Tensor]) -> Tensor:
         if ins.axis == ONE:
             some = next(iter(inputs.values()))
-            return some.new_ones(some.shape[0], 1)
+            leading = some.shape[:-1] if some.is_floating_point() else some.shape
+            return torch.ones(*leading, 1, dtype=self.realization.dtype, device=some.device)
+        if ins.name == POSITIONS and POSITIONS not in inputs:
+            some = next(iter(inputs.values()))
+            return torch.eye(some.shape[1], dtype=self.realization.dtype, device=some.device)
         if ins.name not in inputs:
             raise SettingError(f"input {ins.name!r}", "nothing", f"got tensors for {', '.join(inputs)}")
-        return inputs[ins.name]
+        x = inputs[ins.name]
+        if x.is_floating_point():
+            return x
+        assert ins.axis is not None, "token ids index an axis"
+        return functional.one_hot(x, self.realization.size(ins.axis)).to(self.realization.dtype)
 
-    def _value(self, ins: Instruction, args: Sequence[Tensor]) -> Tensor:
+    def _value(self, ins: Instruction, args: Sequence[Tensor], axes: Sequence[Axis | None]) -> Tensor:
         match ins:
             case MatMul():
                 return self.product(ins, self.parameter(ins.weight), args[0])
             case Apply():
-                return ins.function.torch(args[0])
+                if ins.over is None:
+                    return ins.function.torch(args[0])
+                return ins.function.torch(self._split(args[0], axes[0])).flatten(-2)
             case Add():
                 return sum(args[1:], start=args[0])
             case Multiply():
-                return args[0] * args[1]
+                return self._multiplied(ins, args, axes)
             case Moment():
-                return (args[0] * args[1]).sum(-1, keepdim=True)
+                return self._moment(ins, args)
+            case Repeat():
+                assert axes[0] is not None
+                x = self._split(args[0], axes[0])
+                return x.repeat_interleave(self.realization.pair(ins.axis)[0] // x.shape[-2], dim=-2).flatten(-2)
+            case Rotate():
+                return _rotated(self._split(args[0], ins.axis)).flatten(-2)
             case Scaled():
-                return args[0] * self.realization.power(ins.power)
+                return args[0] * self._power(ins)
             case Normalize():
-                square = args[0].square().mean(-1, keepdim=True)
-                return args[0] * square.where(square > 0, 1).rsqrt()
+                x = args[0] if ins.over is None else self._split(args[0], ins.axis)
+                square = x.square().mean(-1, keepdim=True)
+                return (x * square.where(square > 0, 1).rsqrt()).reshape(args[0].shape)
             case Center():
                 return args[0] - args[0].mean(-1, keepdim=True)
         raise TypeError(ins)
+
+    def _split(self, x: Tensor, axis: Axis | None) -> Tensor:
+        """[..., coordinates of a product axis] as [..., first factor, second factor]."""
+        assert axis is not None
+        return x.reshape(*x.shape[:-1], *self.realization.pair(axis))
+
+    def _multiplied(self, ins: Multiply, args: Sequence[Tensor], axes: Sequence[Axis | None]) -> Tensor:
+        """Products; a factor that lacks one of the axis' factors is constant along it."""
+        whole = max((a for a in axes if a is not None), key=lambda a: len(a.factors), default=None)
+        if whole is None or all(a is None or a == whole for a in axes):
+            return torch.einsum("bts...,bs...->bt...", *args) if ins.across else args[0] * args[1]
+        x, y = (self._broadcast(v, a, whole) for v, a in zip(args, axes, strict=True))
+        if ins.across:
+            return torch.einsum("btsh,bshd->bthd", x.squeeze(-1), y).flatten(-2)
+        return (x * y).flatten(-2)
+
+    def _broadcast(self, x: Tensor, axis: Axis | None, whole: Axis) -> Tensor:
+        """[..., first factor or 1, second factor or 1]."""
+        if axis is None:
+            return x.unsqueeze(-1)
+        return self._split(x, whole) if axis == whole else x.unsqueeze(-1 if axis == whole.factors[0] else -2)
+
+    def _moment(self, ins: Moment, args: Sequence[Tensor]) -> Tensor:
+        """Sums over an axis [..., 1], or over one factor of it [..., other factor]."""
+        x, y = args
+        if ins.over is None:
+            return torch.einsum("btd,bsd->bts", x, y).unsqueeze(-1) if ins.across else (x * y).sum(-1, keepdim=True)
+        x, y = self._split(x, ins.axis), self._split(y, ins.axis)
+        if ins.across:
+            return torch.einsum("bthd,bshd->btsh" if ins.over == ins.axis.factors[1] else "bthd,bshd->btsd", x, y)
+        return (x * y).sum(-1 if ins.over == ins.axis.factors[1] else -2)
+
+    def _power(self, ins: Scaled) -> float:
+        if ins.over is None:
+            return self.realization.power(ins.power)
+        return float(self._counts[ins.over] ** float(ins.power.const))
+
+    @cached_property
+    def _counts(self) -> dict[Axis, int]:
+        """The number of coordinates of every factor of the program's product axes."""
+        found: dict[Axis, int] = {}
+        for axis in dict.fromkeys(a for a in self.program.axes if a is not None and a.factors):
+            found.update(zip(axis.factors, self.realization.pair(axis), strict=True))
+        return found
+
+
+def _rotated(x: Tensor) -> Tensor:
+    """x [batch, positions, heads, 2 m] with its pairs rotated by position * 10000^(-i/m).
+
+    Ref: Su et al. 2021 (arXiv 2104.09864), Equation 15.
+    """
+    m = x.shape[-1] // 2
+    rate = 10000.0 ** (-torch.arange(m, device=x.device, dtype=x.dtype) / m)
+    angle = torch.arange(x.shape[1], device=x.device, dtype=x.dtype)[:, None, None] * rate
+    u, v = x[..., :m], x[..., m:]
+    return torch.cat([u * angle.cos() - v * angle.sin(), u * angle.sin() + v * angle.cos()], -1)
 
 
 def gains(program: Program, realization: Realization) -> dict[Weight, float]:
@@ -222,7 +328,9 @@ def gains(program: Program, realization: Realization) -> dict[Weight, float]:
             result[ins.weight] = 1.0
             continue
         square = _second_moment(read.function) if isinstance(read, Apply) else 1.0
-        fan_in = realization.size(ins.axes[1], realization.base_width)
+        axis = ins.axes[1]
+        wide = float(realization.base_width) ** float(axis.size.const)
+        fan_in = wide if axis.factors and axis.wide else realization.size(axis, realization.base_width)
         result[ins.weight] = (fan_in * square) ** -0.5
     return result
 

@@ -114,15 +114,15 @@ class CharacterSequences:
         return {"x": len(VOCABULARY), "classes": len(VOCABULARY), "positions": self.context}
 
     def batch_at(self, seed: int, step: int) -> Batch:
-        """x and y [batch, context] of token ids; y is x one position later, up to the noise."""
+        """x [batch, context] of token ids; y [batch * context] is x one position later, up to the noise."""
         return self._batch(*_windows(self, _texts().training, self.batch, [seed, step, TRAINING_STREAM]))
 
     def probe_batch(self) -> Batch:
-        """x and y [probe, context] of token ids."""
+        """x [probe, context] and y [probe * context] of token ids."""
         return self._batch(*_windows(self, _texts().probe, self.probe, [0, 0, PROBE_STREAM]))
 
     def _batch(self, tokens: np.ndarray, following: np.ndarray) -> Batch:
-        return Batch(torch.from_numpy(tokens), torch.from_numpy(following))
+        return Batch(torch.from_numpy(tokens), torch.from_numpy(following).flatten())
 
 
 def _check(name: str, entry: Characters | CharacterSequences) -> None:
