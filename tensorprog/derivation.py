@@ -133,13 +133,13 @@ class Derivation:
         found = [(s.product, s.name, self._site(s, step, t)) for s in program.sites]
         found += [(i, name, _observed(i, step, t)) for name, i in program.observed]
         sites = {name: exponents for _, name, exponents in sorted(found, key=lambda entry: entry[0])}
-        logits = step.total(output).top
+        logits = step.now[output].top
         if not t:
             return StepExponents(0, logits, sites)
         return StepExponents(t, logits, sites, step.change[output].top, step.chi.top)
 
     def _site(self, site: Site, step: Step, t: int) -> SiteExponents:
-        role, activation = site.weight.role.value, step.total(site.activation).top
+        role, activation = site.weight.role.value, step.now[site.activation].top
         moved = None if step.perturbed is None else step.perturbed.effective[site.product].top
         if not t:
             return SiteExponents(role, activation, perturbation=moved)
@@ -167,15 +167,15 @@ class Derivation:
         self._check_step(step)
         here = self.path.at(step)
         output = self.setting.program.output
-        table: dict[str, Scale] = {"logits": here.total(output)}
+        table: dict[str, Scale] = {"logits": here.now[output]}
         if step:
             table |= {"logit_update": here.change[output], "loss_gradient": here.chi}
         for name, i in self.setting.program.observed:
-            table[f"{name}.activation"] = here.total(i)
+            table[f"{name}.activation"] = here.now[i]
             if step:
                 table[f"{name}.feature"] = here.change[i]
         for s in self.setting.program.sites:
-            table[f"{s.name}.activation"] = here.total(s.activation)
+            table[f"{s.name}.activation"] = here.now[s.activation]
             if here.perturbed is not None:
                 table[f"{s.name}.perturbation"] = here.perturbed.effective[s.product]
             if not step:
@@ -278,7 +278,7 @@ class Derivation:
 
 def _observed(index: int, step: Step, t: int) -> SiteExponents:
     """A value that no weight writes: its size and its change."""
-    return SiteExponents(OBSERVED, step.total(index).top, feature=step.change[index].top if t else None)
+    return SiteExponents(OBSERVED, step.now[index].top, feature=step.change[index].top if t else None)
 
 
 _FORMULAS = {

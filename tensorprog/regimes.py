@@ -108,7 +108,7 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
     seen: set[int] = set()
     for step in path.steps:
         for i in range(len(program.instructions)):
-            scale = step.total(i)
+            scale = step.now[i]
             if i in seen or not scale.top > ZERO or _is_unscaled(program, i):
                 continue
             seen.add(i)
@@ -124,11 +124,11 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
         feeds = last.chi.top > ZERO
         loop = "the loss derivative grows with the logits and feeds them" if feeds else "updates feed on themselves"
         what = f"{loop}, by n^({path.growth}) or more at every step: the exponents never settle"
-        fatal.append(Finding("value", "logits", last.t, last.total(output).top, what, last.total(output)))
+        fatal.append(Finding("value", "logits", last.t, last.now[output].top, what, last.now[output]))
     elif path.settled_at is None and not fatal:
         last = path.steps[-1]
         what = "the exponents still change from step to step: they never settle"
-        fatal.append(Finding("value", "logits", last.t, last.total(output).top, what, last.total(output)))
+        fatal.append(Finding("value", "logits", last.t, last.now[output].top, what, last.now[output]))
     if fatal:
         return Regime.CATASTROPHIC, fatal + tolerated
     if tolerated:
@@ -144,8 +144,8 @@ def _perturbed(program: Program, path: Trajectory) -> Iterator[Finding]:
         if step.perturbed is None:
             continue
         for i in looked_at:
-            scale = step.total(i) + step.perturbed.change[i]
-            if i not in seen and scale.top > ZERO and not step.total(i).top > ZERO:
+            scale = step.perturbed.now[i]
+            if i not in seen and scale.top > ZERO and not step.now[i].top > ZERO:
                 seen.add(i)
                 what = "the gradient is taken there, and the weights return"
                 yield Finding("perturbed value", _site(program.value_names[i]), step.t, scale.top, what, scale)
@@ -159,7 +159,7 @@ def _is_unscaled(program: Program, i: int) -> bool:
 
 def _passes_on(program: Program, i: int, step: Step) -> bool:
     """Does the divergence simply continue in a later value (pre-activation -> activation)?"""
-    return any(step.total(j).top > ZERO for j in program.consumers(i))
+    return any(step.now[j].top > ZERO for j in program.consumers(i))
 
 
 def _tolerated(program: Program, name: str, i: int, step: Step, scale: Scale) -> Finding:

@@ -137,7 +137,7 @@ Bounded = Callable[[Step, Program], Iterator[Exponent]]
 
 
 def _activations(step: Step, program: Program) -> Iterator[Exponent]:
-    return (step.total(i).top for i in program.read_values())
+    return (step.now[i].top for i in program.read_values())
 
 
 def _updates(step: Step, program: Program) -> Iterator[Exponent]:
@@ -153,7 +153,7 @@ def _updates(step: Step, program: Program) -> Iterator[Exponent]:
 def _logits(step: Step, program: Program) -> Iterator[Exponent]:
     """All of these and the logits."""
     yield from _updates(step, program)
-    yield step.total(program.output).top
+    yield step.now[program.output].top
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Time: forward, backward, update, forward again, as scales, until nothing new happens.
 
-Every value at step t is kept as its initial scale and the scale of its change, so that the effective update
-(W_t - W_0) x_t, the propagating update W_0 (x_t - x_0) and the feature change are read off, not reconstructed. The
+Every value at step t is kept three times: its initial scale, the scale of its change, and its own scale now. So the
+effective update (W_t - W_0) x_t, the propagating update W_0 (x_t - x_0) and the feature change are read off, not
+reconstructed. The value now is not the sum of the other two: tanh(h_0 + d) with a large d has forgotten tanh(h_0), which
+is in x_0 and, with the opposite sign, in the change. The
 state that carries over is the list of update pieces and of the fields W_0 x seen so far; once a step adds
 neither, all later steps are equal and the trajectory is *settled*.
 """
@@ -36,12 +38,12 @@ class Perturbed:
     """A second look at a step, with perturbed weights W_t + E, where the gradient is taken (SAM).
 
     Args:
-        change: per value x~ - x_t.
+        now: per value x~.
         effective: per matrix product, E x~.
         chi: dL/df at the perturbed logits.
     """
 
-    change: tuple[Scale, ...]
+    now: tuple[Scale, ...]
     effective: Mapping[int, Scale]
     chi: Scale
 
@@ -52,7 +54,7 @@ class Step:
 
     Args:
         t: 0 is initialisation.
-        initial, change: per value of the program.
+        initial, change, now: per value of the program, x_0, x_t - x_0 and x_t.
         effective, propagating: per matrix product (index of the instruction), its two parts.
         chi: dL/df at these logits.
         gradients: entry exponent of each weight's gradient at this step.
@@ -62,14 +64,12 @@ class Step:
     t: int
     initial: tuple[Scale, ...]
     change: tuple[Scale, ...]
+    now: tuple[Scale, ...]
     effective: Mapping[int, Scale]
     propagating: Mapping[int, Scale]
     chi: Scale
     gradients: Mapping[Weight, Exponent]
     perturbed: Perturbed | None = None
-
-    def total(self, index: int) -> Scale:
-        return self.initial[index] + self.change[index]
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,10 @@ class _Run:
 
     # -- one step
 
-    def forward(self, t: int) -> tuple[list[Scale], dict[int, Scale], dict[int, Scale]]:
-        """Changes of all values, with the two parts of every product."""
+    def forward(self, t: int) -> tuple[list[Scale], list[Scale], dict[int, Scale], dict[int, Scale]]:
+        """Changes of all values and the values now, with the two parts of every product."""
         delta: list[Scale] = []
+        now: list[Scale] = []
         effective: dict[int, Scale] = {}
         propagating: dict[int, Scale] = {}
         for i, ins in enumerate(self.program.instructions):
@@ -129,26 +130,31 @@ class _Run:
                 named = value if isinstance(ins, Data) else value.explained("value", _at(self.names[i], 0))
                 self.initial.append(named)
                 delta.append(NOTHING)
+                now.append(named)
             elif isinstance(ins, Data):
                 delta.append(NOTHING)
+                now.append(self.initial[i])
             elif isinstance(ins, MatMul):
                 (x,) = ins.args
                 propagating[i] = self.calculus.initial_product(ins.weight, delta[x], ins.transposed)
-                now, through = self.initial[x] + delta[x], self.initial[i] + propagating[i]
-                effective[i] = self.calculus.update_product(ins.weight, now, ins.transposed, initial=through)
+                through = self.initial[i] + propagating[i]
+                effective[i] = self.calculus.update_product(ins.weight, now[x], ins.transposed, initial=through)
                 delta.append((effective[i] + propagating[i]).explained("value", self._change_name(i, t)))
+                now.append(self.initial[i] + delta[i])
             else:
                 initial = [self.initial[a] for a in ins.args]
                 changed = self.calculus.change(ins, initial, [delta[a] for a in ins.args])
                 delta.append(changed.explained("value", self._change_name(i, t)))
-        return delta, effective, propagating
+                value = self.calculus.value(ins, [now[a] for a in ins.args])
+                now.append(value.explained("value", _at(self.names[i], t)) if delta[i] else self.initial[i])
+        return delta, now, effective, propagating
 
     def _change_name(self, index: int, t: int) -> str:
         return f"Delta {_at(self.names[index], t)}"
 
-    def differentiate(self, t: int, total: Sequence[Scale], chi: Scale) -> list[Scale]:
+    def differentiate(self, t: int, now: Sequence[Scale], chi: Scale) -> list[Scale]:
         """All values and cotangents with the current weights."""
-        values = list(total)
+        values = list(now)
         for ins, name in zip(self.back.instructions, self.back.names, strict=True):
             if isinstance(ins, Data):
                 values.append(chi)
@@ -157,25 +163,27 @@ class _Run:
                 values.append(value.explained("value", _at(name, t)))
         return values
 
-    def perturb(self, t: int, total: Sequence[Scale], pieces: Mapping[Weight, Sequence[Piece]]) -> Perturbed:
+    def perturb(self, t: int, at: Sequence[Scale], pieces: Mapping[Weight, Sequence[Piece]]) -> Perturbed:
         """Forward once more with pieces E on top of the weights: (W_t + E) x~ - W_t x_t = W_t (x~ - x_t) + E x~."""
         change: list[Scale] = []
+        now: list[Scale] = []
         effective: dict[int, Scale] = {}
         for i, ins in enumerate(self.program.instructions):
+            args = [change[a] for a in ins.args]
             if isinstance(ins, Data):
                 change.append(NOTHING)
-                continue
-            args = [change[a] for a in ins.args]
-            if isinstance(ins, MatMul):
+            elif isinstance(ins, MatMul):
                 (x,) = ins.args
                 own = pieces.get(ins.weight, ())
-                effective[i] = self.calculus.piece_product(ins.weight, own, total[x] + args[0], ins.transposed)
-                moved = self.calculus.value(ins, args, trained=True) + effective[i]
+                effective[i] = self.calculus.piece_product(ins.weight, own, now[x], ins.transposed)
+                change.append(self.calculus.value(ins, args, trained=True) + effective[i])
             else:
-                moved = self.calculus.change(ins, [total[a] for a in ins.args], args)
-            change.append(moved.explained("value", f"delta {_at(self.names[i], t)}"))
-        output = self.program.output
-        return Perturbed(tuple(change), effective, self.loss.gradient(total[output] + change[output]))
+                change.append(self.calculus.change(ins, [at[a] for a in ins.args], args))
+            change[i] = change[i].explained("value", f"delta {_at(self.names[i], t)}")
+            linear = isinstance(ins, Data | MatMul)
+            moved = at[i] + change[i] if linear else self.calculus.value(ins, [now[a] for a in ins.args])
+            now.append(moved.explained("value", _at(self.names[i], t, "~")))
+        return Perturbed(tuple(now), effective, self.loss.gradient(now[self.program.output]))
 
     def parameters(self, values: Sequence[Scale]) -> list[Parameter]:
         """What the optimizer sees: raw weights w, whose effective weight is n^-a w."""
@@ -222,21 +230,19 @@ class _Run:
 
     def look(self, t: int) -> Step:
         """The forward half of a step; its gradients are not known yet."""
-        delta, effective, propagating = self.forward(t)
-        logits = self.initial[self.program.output] + delta[self.program.output]
-        return Step(t, tuple(self.initial), tuple(delta), effective, propagating, self.loss.gradient(logits), {})
+        delta, now, effective, propagating = self.forward(t)
+        chi = self.loss.gradient(now[self.program.output])
+        return Step(t, tuple(self.initial), tuple(delta), tuple(now), effective, propagating, chi, {})
 
     def learn(self, step: Step) -> Step:
         """The backward half: gradients at these weights or perturbed ones, and the update that the next step sees."""
-        total: Sequence[Scale] = [x + d for x, d in zip(step.initial, step.change, strict=True)]
-        network = self.parameters(self.differentiate(step.t, total, step.chi))
+        network = self.parameters(self.differentiate(step.t, step.now, step.chi))
         perturbed: Perturbed | None = None
         if moved := {w: tuple(parts) for w, parts in self.optimizer.perturbation(network).items()}:
             pieces = self.pieces(step.t, moved, dict.fromkeys(moved, ZERO), "size of the perturbation")
-            perturbed = self.perturb(step.t, total, pieces)
-            total = [x + d for x, d in zip(total, perturbed.change, strict=True)]
+            perturbed = self.perturb(step.t, step.now, pieces)
             with self.calculus.perturbed(pieces):
-                network = self.parameters(self.differentiate(step.t, total, perturbed.chi))
+                network = self.parameters(self.differentiate(step.t, perturbed.now, perturbed.chi))
         return replace(step, gradients=self.update(step.t, network), perturbed=perturbed)
 
 
@@ -285,10 +291,10 @@ def trajectory(
     return Trajectory(tuple(done), settled_at, growth)
 
 
-def _at(name: str, t: int) -> str:
+def _at(name: str, t: int, mark: str = "") -> str:
     """A value at step t as explanations write it: h(input) -> h_0(input), relu'(h(input)) -> relu'(h_0(input))."""
     head, bracket, tail = name.rpartition("(")
-    return f"{head}_{t}({tail}" if bracket else f"{name}_{t}"
+    return f"{head}{mark}_{t}({tail}" if bracket else f"{name}{mark}_{t}"
 
 
 def _data(ins: Data) -> Scale:
@@ -311,7 +317,7 @@ def _same_sizes(done: list[Step]) -> bool:
 
 def diverged(step: Step, program: Program) -> bool:
     """Some value that a later layer reads diverges: the regime is known, later steps only confirm it."""
-    return any(step.total(i).top > ZERO for i in program.read_values())
+    return any(step.now[i].top > ZERO for i in program.read_values())
 
 
 def _growth(done: list[Step], rises_needed: int) -> Exponent | None:

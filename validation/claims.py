@@ -100,7 +100,7 @@ def predictions(of: Setting, steps: Iterable[int]) -> list[Prediction]:
 def _regime(derived: Derivation, step: int) -> Prediction:
     read = derived.setting.program.read_values()
     last = derived.path.at(min(step, len(derived.path.steps) - 1))
-    growth = largest([ZERO, *(last.total(i).top for i in read)])
+    growth = largest([ZERO, *(last.now[i].top for i in read)])
     return Prediction(OUTPUT, Quantity.REGIME, step, growth, regime=derived.regime)
 
 

@@ -21,9 +21,9 @@ settled   after step 2: all later steps repeat it
 
 Reasons
   - value of logits is n^(1/2) after step 1: the loss derivative stays Theta(1) and drives no update
-    beyond it [update n^(-1/2) * <x_0(hidden.1), Delta x_1(hidden.1)> * chi]
+    beyond it [update n^(-1/2) * <x_0(hidden.1), x_1(hidden.1)> * chi]
   - feature change of hidden.1 is n^(0) after step 3: learning is feature: the readout's input moves
-    by Theta(1) or more [relu <- update n^(-1/2) * <x_0(input), x_0(input)> * dh_1(hidden.1)]
+    by Theta(1) or more [relu <- update n^(-1/2) * <x_1(input), x_3(input)> * dh_1(hidden.1)]
 
 Exponents e of coordinate sizes n^e, RMS over entries; -oo is exactly zero. Updates: effective (W_t
 - W_0) x_t, propagating W_0 (x_t - x_0), feature: change after the nonlinearity.
@@ -92,10 +92,10 @@ n^(1/2)   readout.propagating ~ <readout_0, Delta x_1(hidden.1)>
             readout_0: initial entries n^(-1/2), exponent -(a + b) [2]
 n^(0)     Delta x_1(hidden.1) ~ relu(h_0(hidden.1) + Delta h_1(hidden.1))
             a generic function of terms of equal size keeps every random sign of each
-n^(0)     Delta h_1(hidden.1) ~ n^(-1) * <sign(x_0(input)), x_0(input)> * sign(dh_0(hidden.1))
+n^(0)     Delta h_1(hidden.1) ~ n^(-1) * <sign(x_0(input)), x_1(input)> * sign(dh_0(hidden.1))
             -1 + 1 + 0 = 0, update of hidden.1: step size * <in, x> * out
             n^(-1), step size of hidden.1
-            <sign(x_0(input)), x_0(input)>: 0 + 0 + 1 = 1, aligned, law of large numbers: both
+            <sign(x_0(input)), x_1(input)>: 0 + 0 + 1 = 1, aligned, law of large numbers: both
             factors have a part of fixed sign, so the mean survives [1]
             sign(.): entries Theta(1), random signs kept [3]
             changes sign with readout_0[:, i]
@@ -113,6 +113,7 @@ n^(0)  h_0(hidden.1) ~ hidden.1_0 x_0(input)
 n^(0)  x_0(input) ~ relu(h_0(input))
 n^(0)  h_0(input) ~ input_0 x
          input_0: initial entries n^(0), exponent -(a + b) [2]
+n^(0)  x_1(input) ~ relu(h_0(input))
 n^(0)  relu'(h_0(hidden.1))
 
 n^(e): coordinate size, RMS over entries. h, x: values of a layer before and after its nonlinearity;
