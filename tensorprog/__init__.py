@@ -10,6 +10,7 @@ from tensorprog.derive import derive
 from tensorprog.errors import TensorprogError
 from tensorprog.exponent import Exponent
 from tensorprog.family import Family
+from tensorprog.layerwise import layer_rates
 from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Builder, Program
 from tensorprog.regimes import Learning, Regime
@@ -27,6 +28,7 @@ __all__ = [
     "Regime",
     "TensorprogError",
     "derive",
+    "layer_rates",
     "max_stable_lr",
     "mlp",
     "resnet_mlp",

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from tensorprog import nonlinearities
+from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.contraction import mean, moment, projections, spread
 from tensorprog.exponent import ZERO, Exponent, largest
 from tensorprog.norms import Mean, normalized, normalized_change, normalized_gradient
@@ -77,6 +78,7 @@ class Calculus:
         levels: mixing levels kept apart in sign patterns (:mod:`tensorprog.pattern`).
         leading_only: drop all sub-leading terms. Every exponent is then a lower bound of the true one, because
             sums, products and moments are monotone in their terms: enough to prove a divergence, much cheaper.
+        alignment: how weights are contracted with what they act on, derived or assumed.
     """
 
     def __init__(
@@ -86,8 +88,9 @@ class Calculus:
         *,
         levels: int = LEVELS,
         leading_only: bool = False,
+        alignment: Alignment = DERIVED,
     ) -> None:
-        self.initial = dict(initial)
+        self.initial, self.alignment = dict(initial), alignment
         self._bit: dict[tuple[Weight, bool], int] = {}
         for w in weights:
             for transposed, axis in ((False, w.out), (True, w.into)):
@@ -120,7 +123,7 @@ class Calculus:
         std = self.initial[weight]
         if not out.wide:
             source = self._source(weight, not transposed, name) if into.wide else _entry(std, Pattern(), name)
-            return self.moment(source, x, into, f"<{name}, .>")
+            return self.alignment.initial(source, x, into, f"<{name}, .>", self.layout)
         bit = Pattern(self._bit[weight, transposed])
         if not into.wide:
             return _entry(std, bit, name) * x
@@ -160,7 +163,7 @@ class Calculus:
         a term of x can carry.
         """
         into, out = (weight.out, weight.into) if transposed else (weight.into, weight.out)
-        overlap = self.moment(x, field.fresh, into, f"<., {name}^T y>", only_mean=True)
+        overlap = self.alignment.initial(x, field.fresh, into, f"<., {name}^T y>", self.layout, only_mean=True)
         if overlap.is_zero:
             return NOTHING
         y, bit = field.argument, self._bit[weight, not transposed]
@@ -198,7 +201,8 @@ class Calculus:
         for piece in pieces:
             left, right = (piece.into, piece.out) if transposed else (piece.out, piece.into)
             name = "out" if transposed else "in"
-            overlap = self.moment(right, x, axis, f"<{name}_{piece.step}({weight.name}), .>")
+            what = f"<{name}_{piece.step}({weight.name}), .>"
+            overlap = self.alignment.updates(right, x, axis, what, self.layout)
             result = result + _outer(piece.coefficient, overlap, left, f"Delta {weight.name}")
         return result.resolved(self.resolution)
 

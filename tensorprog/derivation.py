@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from tensorprog.alignment import DERIVED
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.explain import Explanation, explanation
 from tensorprog.exponent import Exponent
@@ -19,13 +20,20 @@ from tensorprog.trajectory import Step, Trajectory
 if TYPE_CHECKING:
     from tensorprog.stability import StableRates
 
-__all__ = ["ASSUMPTIONS", "Derivation", "SiteExponents", "StepExponents"]
+__all__ = ["ASSUMPTIONS", "Derivation", "SiteExponents", "StepExponents", "assumptions"]
 
 ASSUMPTIONS = (
     "genericity: no cancellation beyond the sign symmetries of the initial weights",
     "depth, batch size, number of classes and number of steps are Theta(1)",
     "i.i.d. symmetric initial weights; data and targets are Theta(1); labels carry noise, so chi does not vanish",
 )
+
+
+def assumptions(s: Setting) -> tuple[str, ...]:
+    """What a derivation of a setting rests on."""
+    assumed = f"alignment {s.alignment}, in place of the derived one: {s.alignment.meaning} ({s.alignment.ref})"
+    return (*ASSUMPTIONS, *(() if s.alignment == DERIVED else (assumed,)))
+
 
 QUANTITIES = ("effective", "propagating", "feature", "activation", "perturbation")
 
@@ -247,7 +255,7 @@ class Derivation:
             "settled": self.settled,
             **(rates.to_dict() if rates is not None else {}),
             "steps": [s.to_dict() for s in self.steps],
-            "assumptions": list(ASSUMPTIONS),
+            "assumptions": list(assumptions(self.setting)),
         }
 
     def records(self) -> list[dict[str, Any]]:

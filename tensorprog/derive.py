@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tensorprog.alignment import Alignment
 from tensorprog.derivation import Derivation
 from tensorprog.exponent import ExponentLike
 from tensorprog.family import family
@@ -26,7 +27,7 @@ def derive_setting(s: Setting) -> Derivation:
     """Derive one resolved setting; comparisons of symbols are decided by the region in force."""
     exponents = s.exponents()
     limit = max(s.steps, PATIENCE + len(s.program.weights))
-    path = trajectory(s.program, exponents, s.optimizer, s.loss, steps=s.steps, limit=limit)
+    path = trajectory(s.program, exponents, s.optimizer, s.loss, steps=s.steps, limit=limit, alignment=s.alignment)
     return Derivation(s, path, classify(s.program, path))
 
 
@@ -39,6 +40,7 @@ def derive(
     lr_exponent: ExponentLike = 0,
     zero_readout: bool = False,
     steps: int = 4,
+    alignment: str | Alignment = "derived",
     assume: Iterable[Any] = (),
 ) -> Any:
     """Derive how every quantity of a network in training scales with its width n.
@@ -52,6 +54,10 @@ def derive(
         lr_exponent: r, a global factor n^r on every learning rate.
         zero_readout: initialise the readout to exact zeros.
         steps: optimizer steps to report; the regime always looks at the settled end.
+        alignment: of weights with what they act on. ``derived`` from symmetry, or assumed as Everett et al. do:
+            ``full``, every inner product of an update with a vector, forward or backward, is a law-of-large-numbers
+            sum; ``none``, it is a central-limit sum; in both, initial weights are not aligned with changes of their
+            input (no aligned readout, no back-reaction). See :mod:`tensorprog.alignment`.
         assume: conditions on symbols, such as ``"r <= 0"``, where exponents have any.
 
     Returns:
@@ -79,6 +85,7 @@ def derive(
         lr_exponent=lr_exponent,
         zero_readout=zero_readout,
         steps=steps,
+        alignment_=alignment,
     )
     conditions = list(assume)
     if not s.symbols and not conditions:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "Node", "chain", "explanation", "signed_sum"]
 
 
+CONTRACTIONS = ("lln", "clt", "aligned", "unaligned")
+"""Rules of a sum over a wide axis, whose gain is one more summand of the exponent."""
+
+
 @dataclass(frozen=True)
 class Node:
     """One rule application: ``name ~ n^exponent`` because of ``rule`` on ``sources``.
@@ -249,8 +253,8 @@ class _Unfolding:
         if reason.rule == "fresh":
             std, size = self.weights[reason.what]
             return (term.exponent - reason.gain, std, size / 2)
-        if reason.rule in ("product", "update", "lln", "clt", "back-reaction"):
-            found = (*(f.exponent for f in parts), *((reason.gain,) if reason.rule in ("lln", "clt") else ()))
+        if reason.rule in ("product", "update", "back-reaction", *CONTRACTIONS):
+            found = (*(f.exponent for f in parts), *((reason.gain,) if reason.rule in CONTRACTIONS else ()))
         elif reason.gain != ZERO and parts:
             found = (parts[0].exponent, reason.gain)
         else:

@@ -18,6 +18,7 @@ LOSS_REF = "Haas et al. 2025 (arXiv 2505.22491): loss derivatives"
 SIGN_REF = "Yang & Littwin 2023 (arXiv 2308.01814): sign-type updates"
 MUON_REF = "Jordan et al. 2024 (Muon): orthogonalised updates"
 DECAY_REF = "Loshchilov & Hutter 2019 (arXiv 1711.05101): weight decay"
+EVERETT_REF = "Everett et al. 2024 (arXiv 2407.05872): alignment as an assumption"
 NORM_REF = "Ba et al. 2016 (arXiv 1607.06450): layer normalization"
 
 TERMS_IN_A_NAME = 3
@@ -86,6 +87,8 @@ RULES: dict[str, Rule] = {
     "clt": Rule(_inner, "not aligned, central limit", MASTER, "central limit in"),
     "blocks": Rule(_inner, "aligned in part: along one factor of the axis only", MASTER, "partly aligned"),
     "merged": Rule(lambda what, names: _sum(names), "many terms of one size, taken together"),
+    "aligned": Rule(_inner, "aligned by assumption", EVERETT_REF, "assumed aligned"),
+    "unaligned": Rule(_inner, "not aligned by assumption", EVERETT_REF, "assumed not aligned"),
     "fresh": Rule(_matrix, "fresh Gaussian field, n terms with independent random signs", MASTER, "fresh field"),
     "back-reaction": Rule(
         lambda what, names: f"({names[0]} / |{names[1]}|^2) {names[1]}",

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tensorprog.alignment import DERIVED, Alignment, alignment
 from tensorprog.errors import SettingError, Undecided
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
 from tensorprog.losses import Loss, loss
@@ -27,6 +28,7 @@ class Setting:
         lr_exponent: r, a global factor n^r on every learning rate: c := c - r.
         zero_readout: the readout is initialised to exact zeros (b = oo).
         steps: optimizer steps to report.
+        alignment: of weights with what they act on, derived or assumed.
         values: numbers or forms put in place of symbols, set by the exploration of a region.
     """
 
@@ -37,6 +39,7 @@ class Setting:
     lr_exponent: Exponent = ZERO
     zero_readout: bool = False
     steps: int = 4
+    alignment: Alignment = DERIVED
     values: Mapping[str, Exponent] = field(default_factory=dict)
 
     def exponents(self) -> dict[Weight, ABC]:
@@ -78,6 +81,7 @@ class Setting:
             "lr_exponent": str(self.lr_exponent.substitute(self.values)),
             "zero_readout": self.zero_readout,
             "steps": self.steps,
+            **({} if self.alignment == DERIVED else {"alignment": self.alignment.name}),
             "exponents": {
                 w.name: {"a": str(abc.a), "b": str(abc.b), "c": str(abc.c)} for w, abc in self.exponents().items()
             },
@@ -85,9 +89,10 @@ class Setting:
 
     def __str__(self) -> str:
         zero = ", zero readout" if self.zero_readout else ""
+        assumed = "" if self.alignment == DERIVED else f", alignment assumed: {self.alignment}"
         return (
             f"{self.program.label}, {self.parametrization}, {self.optimizer}, {self.loss}, "
-            f"lr n^({self.lr_exponent.substitute(self.values)}){zero}"
+            f"lr n^({self.lr_exponent.substitute(self.values)}){zero}{assumed}"
         )
 
 
@@ -100,6 +105,7 @@ def setting(
     lr_exponent: ExponentLike = 0,
     zero_readout: bool = False,
     steps: int = 4,
+    alignment_: str | Alignment = DERIVED,
 ) -> Setting:
     """Check and resolve what a user gave.
 
@@ -123,6 +129,7 @@ def setting(
         r,
         bool(zero_readout),
         steps,
+        alignment(alignment_),
     )
     _consistent(result)
     return result

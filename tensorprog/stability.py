@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
+from tensorprog.alignment import Alignment
 from tensorprog.errors import Unsupported
 from tensorprog.exponent import INFINITE, ZERO, ZERO_SIZE, Exponent, symbol
 from tensorprog.losses import Loss
@@ -22,7 +23,7 @@ from tensorprog.region import Region, interval, run_at
 from tensorprog.setting import Setting, setting
 from tensorprog.trajectory import PATIENCE, Step, trajectory
 
-__all__ = ["StableRates", "Supremum", "max_stable_lr", "stable_rates"]
+__all__ = ["StableRates", "Supremum", "largest_rate", "max_stable_lr", "stable_rates"]
 
 LR = "lr"
 """The symbol of the family; an internal name, free in every setting that is explored."""
@@ -93,6 +94,7 @@ def max_stable_lr(
     optimizer: str | Optimizer | Mapping[str, Any] = "sgd",
     loss: str | Loss = "ce",
     zero_readout: bool = False,
+    alignment: str | Alignment = "derived",
 ) -> StableRates:
     """The largest global learning-rate exponents that are not catastrophic, with bounded updates, with bounded logits.
 
@@ -113,7 +115,16 @@ def max_stable_lr(
 
     Ref: Haas et al. 2025 (arXiv 2505.22491), Section 3.
     """
-    return stable_rates(setting(program, parametrization, optimizer_=optimizer, loss_=loss, zero_readout=zero_readout))
+    return stable_rates(
+        setting(
+            program,
+            parametrization,
+            optimizer_=optimizer,
+            loss_=loss,
+            zero_readout=zero_readout,
+            alignment_=alignment,
+        )
+    )
 
 
 def stable_rates(s: Setting) -> StableRates:
@@ -130,6 +141,11 @@ def stable_rates(s: Setting) -> StableRates:
     for bounded in (_activations, _updates, _logits):  # each condition implies the one before
         suprema.append(_supremum(base, bounded, suprema[-1].exponent if suprema else INFINITE))
     return StableRates(s, *suprema)
+
+
+def largest_rate(family: Callable[[Exponent], Setting]) -> Supremum:
+    """The largest r for which everything stays bounded, logits included, in a family of settings with parameter r."""
+    return _supremum(family(symbol(LR)), _logits, INFINITE)
 
 
 Bounded = Callable[[Step, Program], Iterator[Exponent]]
@@ -190,6 +206,7 @@ def _probe(base: Setting, bounded: Bounded, region: Region) -> _Probe:
             limit=PATIENCE + len(s.program.weights),
             stop=lambda step: bool(excess(step)),
             leading_only=leading_only,
+            alignment=s.alignment,
         )
         if path.stopped:
             return _Probe(False, excess(path.steps[-1]))

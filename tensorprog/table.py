@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
+from tensorprog.alignment import DERIVED, Alignment
+from tensorprog.alignment import alignment as alignment_entry
 from tensorprog.architectures import mlp
 from tensorprog.derivation import Derivation, SiteExponents, StepExponents
 from tensorprog.derive import derive_setting
@@ -146,6 +148,7 @@ def table(
     zero_readout: bool = False,
     steps: int = 4,
     step: int | None = None,
+    alignment: str | Alignment | Sequence[str | Alignment] = "derived",
     progress: Progress | None = None,
 ) -> Table:
     """Derive every combination of the given values.
@@ -156,6 +159,7 @@ def table(
         lr_exponent: exponents r of a factor n^r on every learning rate; ``"max"`` is the largest one of each setting
             that is not catastrophic. Where that is already listed, the setting is not repeated.
         zero_readout, steps: as for :func:`tensorprog.derive`.
+        alignment: of weights with what they act on, derived or assumed; one or several, in rows next to each other.
         step: the step to tabulate. By default the settled end, and step 1 where the exponents never settle.
         progress: called after each row.
 
@@ -184,12 +188,13 @@ def table(
             (parametrization_entry, parametrization),
         )
     ]
+    alignments = [alignment_entry(value) for value in _several(alignment)]
     for one in programs:
         setting(one, steps=steps)  # what no combination can have is raised here, not once per row
     grid = list(product(programs, *entries))
     rows: list[Row] = []
     for i, (one, loss_, optimizer_, parametrization_) in enumerate(grid, 1):
-        request = _Request(one, parametrization_, optimizer_, loss_, zero_readout, steps, step)
+        request = _Request(one, parametrization_, optimizer_, loss_, zero_readout, steps, step, alignments)
         rows += request.rows(rates)
         if progress is not None:
             progress(i, len(grid))
@@ -215,9 +220,15 @@ class _Request:
     zero_readout: bool
     steps: int
     step: int | None
+    alignments: Sequence[Alignment] = (DERIVED,)
 
     def rows(self, rates: list[Any]) -> list[Row]:
-        """One row per distinct learning-rate exponent."""
+        """One row per learning-rate exponent and alignment; what an alignment makes equal is not repeated."""
+        found = [self._aligned(rates, how) for how in self.alignments]
+        # Side by side: the first rate under every alignment, then the second one.
+        return [rows[i] for i in range(max(map(len, found))) for rows in found if i < len(rows)]
+
+    def _aligned(self, rates: list[Any], how: Alignment) -> list[Row]:
         try:
             base = setting(
                 self.program,
@@ -226,10 +237,11 @@ class _Request:
                 loss_=self.loss,
                 zero_readout=self.zero_readout,
                 steps=self.steps,
+                alignment_=how,
             )
             stable = stable_rates(base)
         except TensorprogError as error:
-            return [self._failed(r, error) for r in rates]
+            return [self._failed(r, how, error) for r in rates]
         resolved = dict.fromkeys(stable.exponent if r == LARGEST else r for r in rates)
         return [self._row(base, r, stable) for r in resolved]
 
@@ -242,13 +254,13 @@ class _Request:
             at = self.step if self.step is not None else d.path.settled_at or 1
             d.step(at)
         except TensorprogError as error:
-            return replace(self._failed(r, error), rates=stable)
-        return Row(self._asked(r), d, stable, at)
+            return replace(self._failed(r, base.alignment, error), rates=stable)
+        return Row(self._asked(r, base.alignment), d, stable, at)
 
-    def _failed(self, r: object, error: TensorprogError) -> Row:
-        return Row(self._asked(r), error=str(error))
+    def _failed(self, r: object, how: Alignment, error: TensorprogError) -> Row:
+        return Row(self._asked(r, how), error=str(error))
 
-    def _asked(self, r: object) -> dict[str, Any]:
+    def _asked(self, r: object, how: Alignment) -> dict[str, Any]:
         return {
             **(self.program.description or {"model": self.program.label}),
             "parametrization": str(self.parametrization),
@@ -257,5 +269,6 @@ class _Request:
             "loss": self.loss.name,
             "loss_options": _listed(self.loss.options()),
             "lr_exponent": str(r),
+            **({} if [*self.alignments] == [DERIVED] else {"alignment": how.name}),
             "zero_readout": self.zero_readout,
         }

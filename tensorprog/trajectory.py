@@ -2,10 +2,11 @@
 
 Every value at step t is kept three times: its initial scale, the scale of its change, and its own scale now. So the
 effective update (W_t - W_0) x_t, the propagating update W_0 (x_t - x_0) and the feature change are read off, not
-reconstructed. The value now is not the sum of the other two: tanh(h_0 + d) with a large d has forgotten tanh(h_0), which
-is in x_0 and, with the opposite sign, in the change. The
-state that carries over is the list of update pieces and of the fields W_0 x seen so far; once a step adds
-neither, all later steps are equal and the trajectory is *settled*.
+reconstructed. The value now is not the sum of the other two: tanh(h_0 + d) with a large d has forgotten tanh(h_0),
+which is in x_0 and, with the opposite sign, in the change.
+
+The state that carries over is the list of update pieces and of the fields W_0 x seen so far; once a step adds neither,
+all later steps are equal and the trajectory is *settled*.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
+from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.backward import Backward, backward
 from tensorprog.calculus import Calculus, Piece
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent
@@ -107,10 +109,11 @@ class _Run:
         loss: Loss,
         back: Backward,
         leading_only: bool,
+        alignment: Alignment,
     ) -> None:
         self.program, self.exponents, self.optimizer, self.loss, self.back = program, exponents, optimizer, loss, back
         initial = {w: abc.initial for w, abc in exponents.items()}
-        self.calculus = Calculus(program.weights, initial, leading_only=leading_only)
+        self.calculus = Calculus(program.weights, initial, leading_only=leading_only, alignment=alignment)
         self.history: dict[Weight, list[Gradient]] = {w: [] for w in program.weights}
         self.initial: list[Scale] = []
         self.names = program.value_names
@@ -256,6 +259,7 @@ def trajectory(
     limit: int,
     stop: Callable[[Step], bool] | None = None,
     leading_only: bool = False,
+    alignment: Alignment = DERIVED,
 ) -> Trajectory:
     """Run the time loop for at least ``steps`` steps, and on until it settles, grows for certain, or ``limit``.
 
@@ -267,8 +271,9 @@ def trajectory(
         limit: give up looking for a settled step after so many.
         stop: end at the first step for which this is true.
         leading_only: lower bounds from leading terms (see :class:`~tensorprog.calculus.Calculus`).
+        alignment: of weights with what they act on, derived or assumed.
     """
-    run = _Run(program, exponents, optimizer, loss, backward(program), leading_only)
+    run = _Run(program, exponents, optimizer, loss, backward(program), leading_only, alignment)
     done: list[Step] = []
     settled_at: int | None = None
     growth: Exponent | None = None

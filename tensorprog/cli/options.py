@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from keyword import iskeyword
 
+from tensorprog.alignment import ALIGNMENTS
 from tensorprog.architectures import ARCHITECTURES
 from tensorprog.cli.entries import entry_options, read_options, split
 from tensorprog.cli.parser import Given, Group, Option, UsageError, listed, naming, shortened
@@ -91,6 +92,7 @@ def setting_groups(*, several: bool = False) -> list[Group]:
         Option("--lr-exponent", f"r: every learning rate times n^r [{rate}]", "R,..." if several else "R"),
         Option("--steps", f"optimizer steps to derive, at most {MAX_STEPS} [4]", "N"),
         Option("--zero-readout", "initialise the readout to exact zeros"),
+        registry("--alignment", "of weights with what they act on, derived or assumed", ALIGNMENTS, "derived"),
     )
     scalings = (
         Option(
@@ -314,6 +316,7 @@ def read_setting(given: Given, free: frozenset[str] = frozenset(), *, steps: int
             lr_exponent=rate,
             zero_readout="--zero-readout" in given,
             steps=count,
+            alignment_=read_names(given, "--alignment", ALIGNMENTS, ["derived"])[0],
         )
     if unused := sorted(free - result.symbols):
         raise UsageError("--free", f"got {unused[0]!r}, which no exponent contains; leave it out or use it")

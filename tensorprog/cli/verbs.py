@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from tensorprog.alignment import ALIGNMENTS
 from tensorprog.cli.entries import split
 from tensorprog.cli.options import (
     check_layers,
@@ -113,6 +114,7 @@ def tabulate(given: Given) -> int:
             loss=losses,
             lr_exponent=rates,
             zero_readout="--zero-readout" in given,
+            alignment=read_names(given, "--alignment", ALIGNMENTS, ["derived"]),
             steps=steps,
             step=step or None,
             progress=progress,

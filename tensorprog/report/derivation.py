@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 
-from tensorprog.derivation import ASSUMPTIONS, Derivation, SiteExponents, StepExponents
+from tensorprog.derivation import Derivation, SiteExponents, StepExponents, assumptions
 from tensorprog.exponent import Exponent
 from tensorprog.family import Family
 from tensorprog.program import Role
@@ -64,7 +64,7 @@ def derivation_document(d: Derivation, rates: StableRates | None = None) -> Docu
     blocks.append(_steps(d))
     if rates is not None:
         blocks += [Paragraph(RATES, "strong"), _rates(rates)]
-    return Document.of(str(d.setting), [*blocks, Bullets("Assumes", ASSUMPTIONS)])
+    return Document.of(str(d.setting), [*blocks, Bullets("Assumes", assumptions(d.setting))])
 
 
 def _words(value: str) -> str:
@@ -140,7 +140,7 @@ def rates_document(rates: StableRates) -> Document:
     if s.lr_exponent.is_number:
         kept = [name for (name, _), sup in zip(CONDITIONS, _suprema(rates), strict=True) if _below(s.lr_exponent, sup)]
         blocks.append(Paragraph(f"At r = {s.lr_exponent}, as in this setting: {', '.join(kept) or 'catastrophic'}."))
-    return Document.of(str(s), [*blocks, Bullets("Assumes", ASSUMPTIONS)])
+    return Document.of(str(s), [*blocks, Bullets("Assumes", assumptions(s))])
 
 
 def _below(r: Exponent, s: Supremum) -> bool:
@@ -172,7 +172,7 @@ def family_document(f: Family) -> Document:
     later = [("not catastrophic", replace(f, cells=calm), f.setting.steps)] if calm else []
     blocks: list[Block] = [_cells("regime", f.regimes()), _cells("learning", f.learning())]
     blocks.append(_closed_forms(f, [("", f, 1), *later]))
-    return Document.of(str(f.setting), [*blocks, Bullets("Assumes", ASSUMPTIONS)])
+    return Document.of(str(f.setting), [*blocks, Bullets("Assumes", assumptions(f.setting))])
 
 
 def _cells(what: str, regions: list[tuple[Region, str]]) -> Grid:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tensorprog.derivation import ASSUMPTIONS
+from tensorprog.derivation import assumptions
 from tensorprog.explain import Explanation, Node, signed_sum
 from tensorprog.report.document import Block, Bullets, Document, Paragraph, Step, Steps
 
@@ -40,7 +40,7 @@ def explanation_document(e: Explanation) -> Document:
     if e.others:
         blocks.append(Bullets("Further terms of the sum", tuple(_other(n) for n in e.others)))
     blocks += [Paragraph(NOTATION, "dim"), Bullets("References", tuple(refs), numbered=True)]
-    return Document.of(title, [*blocks, Bullets("Assumes", ASSUMPTIONS)])
+    return Document.of(title, [*blocks, Bullets("Assumes", assumptions(e.setting))])
 
 
 def _step(node: Node, refs: dict[str, int], told: set[str], seen: set[str]) -> Step:

@@ -15,7 +15,7 @@ from tensorprog.table import Row, Table
 
 __all__ = ["table_document"]
 
-ROW_KEYS = ("parametrization", "lr_exponent")
+ROW_KEYS = ("parametrization", "lr_exponent", "alignment")
 SECTION_KEYS = ("optimizer", "optimizer_options", "loss", "loss_options")
 SHORT = {Regime.CONTROLLED_DIVERGENCE: ("controlled", "contr."), Regime.CATASTROPHIC: ("catastrophic", "catas.")}
 
@@ -25,6 +25,8 @@ UNSETTLED = "*"
 
 NOTES = {
     "r": "r: every learning rate is multiplied by n^r.",
+    "alignment": "alignment of weights with what they act on: derived; or assumed as by Everett et al., full: updates "
+    "are aligned, none: they are not; initial weights are in neither.",
     "update": "effective: (W_t - W_0) x_t; propagating: W_0 (x_t - x_0); the largest of the layers of a role.",
     "controlled": "controlled: controlled divergence, of logits or saturated values that training tolerates.",
     "largest": "largest r: stable, not catastrophic; updates, moreover all updates before the readout bounded; "
@@ -45,9 +47,9 @@ def table_document(table: Table) -> Document:
     errors: list[str] = []
     for key, rows in groupby(table.rows, key=lambda row: [row.asked.get(k) for k in varying]):
         name = _describe(dict(zip(varying, key, strict=True)))
-        sections.append(Section(name, tuple(_row(row, table.roles, errors) for row in rows)))
+        sections.append(Section(name, tuple(_row(row, table.roles, _several(table), errors) for row in rows)))
     notes = (*_notes(table), *(f"[{i}] {error}." for i, error in enumerate(errors, 1)))
-    grid = Grid(tuple(_columns(table.roles)), tuple(sections), caption, notes)
+    grid = Grid(tuple(_columns(table.roles, _several(table))), tuple(sections), caption, notes)
     return Document.of(title, [grid])
 
 
@@ -83,9 +85,16 @@ def _when(table: Table) -> str:
     return "in the settled state" if asked else "none derived"
 
 
-def _columns(roles: tuple[str, ...]) -> Iterator[Column]:
+def _several(table: Table) -> bool:
+    """Is alignment anything but derived, so that it needs a column?"""
+    return any("alignment" in row.asked for row in table.rows)
+
+
+def _columns(roles: tuple[str, ...], aligned: bool) -> Iterator[Column]:
     yield Column("parametrization")
     yield Column("r", numeric=True)
+    if aligned:
+        yield Column("alignment", short=("align", ""))
     yield Column("regime")
     yield Column("learning", short=("learns", ""))
     for role in roles:
@@ -102,8 +111,9 @@ def _propagating(roles: tuple[str, ...]) -> list[str]:
     return [role for role in roles if role in ("hidden", "readout")]
 
 
-def _row(row: Row, roles: tuple[str, ...], errors: list[str]) -> tuple[Cell, ...]:
-    label = (Cell(str(row.asked["parametrization"])), Cell(_lr(row)))
+def _row(row: Row, roles: tuple[str, ...], aligned: bool, errors: list[str]) -> tuple[Cell, ...]:
+    label = [Cell(str(row.asked["parametrization"])), Cell(_lr(row))]
+    label += [Cell(str(row.asked["alignment"]))] if aligned else []
     rates = row.rates
     suprema = [_supremum(s) for s in (rates.stable, rates.updates, rates.logits)] if rates else [Cell()] * 3
     if row.derivation is None or row.exponents is None:
@@ -142,6 +152,8 @@ def _notes(table: Table) -> Iterator[str]:
     derived = [row.derivation for row in table.rows if row.derivation]
     rates = [row.rates for row in table.rows if row.rates]
     yield NOTES["r"]
+    if _several(table):
+        yield NOTES["alignment"]
     yield NOTES["update"]
     if any(d.regime is Regime.CONTROLLED_DIVERGENCE for d in derived):
         yield NOTES["controlled"]

@@ -1,7 +1,8 @@
-"""Everett et al. 2024 (arXiv 2407.05872): Adafactor's parameter scaling, and Adam's epsilon, in width.
+"""Everett et al. 2024 (arXiv 2407.05872): the largest stable rate of every layer, under assumed alignment and derived.
 
-The alignment of their table is an assumption ("full": every product aligned), which is what the maximal-update rates
-of a parametrization take as well; the rates that parametrizations derive are therefore their "full" columns.
+Their table assumes alignment: "full" (alpha = u = 1) or "none" (1/2), with omega = 1/2 everywhere. The derived
+alignment differs from "full" in the readout alone, where the initial weights are aligned with changed features
+(omega = 1). Their Adam epsilon follows.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SHAPES = {
     "standard": ((0, 0, 0), (0, "1/2", "1/2")),
     "ntk": ((0, "1/2", "1/2"), (0, 0, 0)),
     "mup": (("-1/2", 0, "1/2"), ("1/2", "1/2", "1/2")),
+    "mfp": ((0, "1/2", 1), (0, 0, 0)),
 }
 
 
@@ -41,20 +43,82 @@ def rates(name: str, how: str | Optimizer) -> list[str]:
     return [str(abc.c) for abc in d.setting.exponents().values()]
 
 
-@pytest.mark.parametrize(
-    ("name", "how", "c"),
-    [
-        ("standard", "sgd", ["-1/2", "1/2", "1"]),
-        ("ntk", "sgd", ["-1/2", "-1/2", "0"]),
-        ("mup", "sgd", ["0", "0", "0"]),
-        ("standard", "adam", ["0", "1", "1"]),
-        ("ntk", "adam", ["0", "1/2", "1/2"]),
-        ("mup", "adam", ["1/2", "1", "1/2"]),
-        ("standard", "adafactor", ["0", "1/2", "1/2"]),
-    ],
-)
-def test_full_alignment(name: str, how: str, c: list[str]) -> None:
-    assert rates(name, how) == c
+def largest(name: str, how: str, alignment: str, depth: int = 2) -> list[str]:
+    """The c of the largest stable rates."""
+    found = tp.layer_rates(tp.mlp(depth), parametrization(name), optimizer=how, alignment=alignment)
+    assert all(s.attained for s in found.values())
+    return [str(-s.exponent) for s in found.values()]
+
+
+TABLE = {
+    # (optimizer, alignment): standard, ntk, mup
+    ("sgd", "full"): ("-1/2 1/2 1", "-1/2 -1/2 0", "0 0 0"),
+    ("sgd", "none"): ("-1/2 0 1/2", "-1/2 -1 -1/2", "0 -1/2 0"),
+    ("adam", "full"): ("0 1 1", "0 1/2 1/2", "1/2 1 1/2"),
+    ("adam", "none"): ("0 1/2 1/2", "0 0 0", "1/2 1/2 0"),
+    ("adafactor", "full"): ("0 1/2 1/2", None, None),
+}
+ROWS = [
+    (*key, name, c.split()) for key, row in TABLE.items() for name, c in zip(SHAPES, row, strict=False) if c is not None
+]
+
+
+@pytest.mark.parametrize(("how", "alignment", "name", "c"), ROWS)
+def test_their_table(how: str, alignment: str, name: str, c: list[str]) -> None:
+    assert largest(name, how, alignment) == c
+    assert largest(name, how, alignment, depth=4) == c
+
+
+@pytest.mark.parametrize("alignment", ["full", "none"])
+def test_mean_field_is_mup_moved_by_a_half(alignment: str) -> None:
+    """a + t, b - t is c - 2t for SGD, c - t for Adam and nothing for Adafactor, whatever is assumed."""
+    for how, t in (("sgd", 1), ("adam", Fraction(1, 2)), ("adafactor", 0)):
+        mup, mfp = (largest(name, how, alignment) for name in ("mup", "mfp"))
+        assert [Fraction(c) - t for c in mup] == [Fraction(c) for c in mfp]
+
+
+def test_without_alignment_the_gradient_still_bounds_the_readout() -> None:
+    """The SGD entry of muP that is no 1/2 smaller: a larger readout would raise the gradients of the layers below."""
+    free = tp.derive(
+        tp.mlp(2),
+        tp.Parametrization.from_layers(a=["-1/2", 0, "1/2"], b=["1/2"] * 3, c=[0, "-1/2", "-1/2"]),
+        optimizer="sgd",
+        alignment="none",
+    )
+    assert str(free.steps[1].sites["readout"].effective) == "0"
+    assert free.regime is tp.Regime.CATASTROPHIC
+
+
+@pytest.mark.parametrize("how", ["sgd", "adam", "adafactor"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_derived_alignment_differs_in_the_readout(how: str, name: str) -> None:
+    """At their rates under "full": every exponent is the same but the readout's propagating one, 1/2 larger."""
+    shape = parametrization(name)
+    assert rates(name, how) == largest(name, how, "full")
+    full, derived = (
+        tp.derive(tp.mlp(2), shape, optimizer=how, alignment=alignment).steps[1].sites
+        for alignment in ("full", "derived")
+    )
+    for site in full:
+        assert full[site].effective == derived[site].effective
+    assert full["hidden.1"].propagating == derived["hidden.1"].propagating
+    omega, assumed = (sites["readout"].propagating for sites in (derived, full))
+    assert omega is not None
+    assert assumed is not None
+    assert omega - assumed == Fraction(1, 2)
+    # muP and the mean field leave room for it: their prescription is the derived one. The others lose the logits.
+    bounded = name in ("mup", "mfp")
+    assert (largest(name, how, "derived") == largest(name, how, "full")) is bounded
+    assert (omega <= 0) is bounded
+
+
+def test_an_assumption_is_told() -> None:
+    d = tp.derive(tp.mlp(2), "sp", optimizer="adam", lr_exponent=-1, alignment="none")
+    assert d.to_dict()["setting"]["alignment"] == "none"
+    assert "alignment" not in tp.derive(tp.mlp(2), "sp").to_dict()["setting"]
+    text = d.explain("hidden.1.effective", step=1)
+    assert "not aligned by assumption" in text
+    assert "alignment none, in place of the derived one" in " ".join(text.split())
 
 
 @pytest.mark.parametrize("how", ["adafactor", "lars", "lamb"])
@@ -83,7 +147,7 @@ def test_adafactor_at_one_global_rate(depth: int) -> None:
 GRADIENTS = {"standard": ("1/2", "1/2", "0"), "ntk": ("1/2", "1", "1/2"), "mup": ("1/2", "1", "1/2")}
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", GRADIENTS)
 @pytest.mark.parametrize("depth", [2, 3])
 def test_gradient_exponents_at_initialisation(name: str, depth: int) -> None:
     """Entries of the gradient with respect to the raw weights, n^-g."""
@@ -93,7 +157,7 @@ def test_gradient_exponents_at_initialisation(name: str, depth: int) -> None:
     assert found == dict(zip(("input", "hidden", "readout"), GRADIENTS[name], strict=True))
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", GRADIENTS)
 @pytest.mark.parametrize("role", ["input", "hidden", "readout"])
 def test_epsilon_must_shrink_as_the_gradient_does(name: str, role: str) -> None:
     """eps = n^-g is the largest that leaves a layer's first step alone; above it the step shrinks by the excess."""

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tensorprog.alignment import DERIVED
 from tensorprog.parametrizations import PARAMETRIZATIONS
 from validation.cases import CASES, SUITES
 from validation.report.words import by_case
@@ -185,4 +186,5 @@ def _one_setting(case: Case) -> list[str] | None:
         *("--parametrization", s.parametrization.name, "--optimizer", s.optimizer.name, "--loss", s.loss.name),
         f"--lr-exponent={s.lr_exponent}",
         *(("--zero-readout",) if s.zero_readout else ()),
+        *(() if s.alignment == DERIVED else (f"--alignment={s.alignment}",)),
     ]
