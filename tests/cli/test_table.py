@@ -291,3 +291,24 @@ def test_symbols_fail_their_row() -> None:
     (row,) = table(parametrization="sp", optimizer="sgd", loss="ce", lr_exponent="r")
     assert "free symbols" in row.error
     assert row.rates is not None, "what could be derived is kept"
+
+
+def test_alignments_stand_side_by_side(run: Run) -> None:
+    args = "table --parametrization sp --optimizer adam --loss ce --lr-exponent=-1 --alignment derived,full,none"
+    rows = run(*args.split(), "--json").json["rows"]
+    assert [(r["alignment"], r["propagating_readout"], r["effective_hidden"]) for r in rows] == [
+        ("derived", "1/2", "0"),
+        ("full", "0", "0"),
+        ("none", "-1/2", "-1/2"),
+    ]
+    assert [r["bounded_logits_lr_exponent"] for r in rows] == ["-3/2", "-1", "-1/2"]
+    printed = run(*args.split()).out
+    assert "parametrization   r  alignment" in printed
+    assert "full: updates are aligned" in " ".join(printed.split())
+    assert "alignment" not in run("table", "--parametrization", "sp", "--optimizer", "adam", "--loss", "ce").out
+
+
+def test_an_unknown_alignment_names_the_known_ones(run: Run) -> None:
+    said = run("predict", "--alignment", "half")
+    assert said.code == 2
+    assert said.err == "tensorprog predict: --alignment: got 'half'; accepted are derived, full, none\n"
