@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -18,6 +19,40 @@ def derive(depth: int, parametrization: str, optimizer: str, loss: str, r: str, 
 def column(d: tp.Derivation, quantity: str, step: int) -> list[str]:
     found = (getattr(s, quantity) for s in d.steps[step].sites.values())
     return [str(e) for e in found if e is not None]
+
+
+PARAMETRIZATIONS = {
+    # b, c for SGD, c for Adam
+    "sp": ("0 1/2 1/2", "0 0 0", "0 0 0"),
+    "sp-stable": ("0 1/2 1/2", "1 1 1", "1 1 1"),
+    "ntp": ("0 1/2 1/2", "0 1 1", "0 1 1"),
+    "mup": ("0 1/2 1", "-1 0 1", "0 1 1"),
+    "sp-full-align": ("0 1/2 1/2", "-1/2 1/2 1", "0 1 1"),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETRIZATIONS)
+def test_parametrizations(name: str) -> None:
+    b, sgd, adam = PARAMETRIZATIONS[name]
+    for optimizer, c in (("sgd", sgd), ("adam", adam)):
+        exponents = derive(2, name, optimizer, "ce", "0").setting.exponents().values()
+        assert {str(abc.a) for abc in exponents} == {"0"}
+        assert " ".join(str(abc.b) for abc in exponents) == b
+        assert " ".join(str(abc.c) for abc in exponents) == c
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_alignment(depth: int) -> None:
+    """p = 1 for every weight; q = 1/2 in hidden layers and 1 in the readout, for updates with entries n^-c."""
+    for r in ("-1", "-3/2", "-2"):
+        sites = derive(depth, "sp", "adam", "ce", r).steps[1].sites
+        entries, initial = tp.Exponent(Fraction(r)), tp.Exponent(Fraction(-1, 2))
+        feature = None
+        for name, site in sites.items():
+            if site.role != "input":
+                assert str(site.effective - entries) == "1"
+                assert str(site.propagating - initial - feature) == ("1" if name == "readout" else "1/2")
+            feature = site.feature
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
