@@ -112,6 +112,21 @@ class Pattern:
             return value
 
     @property
+    def _rows(self) -> tuple[int, dict[int, int]]:
+        """The highest bits of the basis, as a mask and with their rows."""
+        try:
+            return self._found  # type: ignore[attr-defined,no-any-return]
+        except AttributeError:
+            rows = {row.bit_length(): row for row in self.basis}
+            found = sum(1 << pivot - 1 for pivot in rows), rows
+            object.__setattr__(self, "_found", found)
+            return found
+
+    def modulo(self, vector: int) -> int:
+        """A vector modulo the linear part: 0 exactly where it lies in it."""
+        return _cleared(vector & ~self.free, *self._rows)
+
+    @property
     def has_mean(self) -> bool:
         """True where 0 lies in the pattern: the mean over coordinates can be non-zero."""
         return not self.offset
@@ -165,22 +180,22 @@ TRIVIAL = Pattern()
 
 
 def _canonical(offset: int, free: int, span: Iterable[int]) -> Pattern:
-    rows: dict[int, int] = {}  # pivot bit length -> row, fully reduced
+    rows: dict[int, int] = {}  # highest bit -> row
     for vector in span:
         vector &= ~free
-        for pivot, row in rows.items():
-            if vector >> (pivot - 1) & 1:
-                vector ^= row
-        if vector:
+        while vector:
             pivot = vector.bit_length()
-            for other, row in rows.items():
-                if row >> (pivot - 1) & 1:
-                    rows[other] = row ^ vector
-            rows[pivot] = vector
-    offset &= ~free
-    for pivot, row in rows.items():
-        if offset >> (pivot - 1) & 1:
-            offset ^= row
+            row = rows.get(pivot)
+            if row is None:
+                rows[pivot] = vector
+                break
+            vector ^= row
+    # Rows with lower pivots first: what they clear in a later row brings in no pivot that was cleared before.
+    pivots = 0
+    for pivot in sorted(rows):
+        rows[pivot] = _cleared(rows[pivot], pivots, rows)
+        pivots |= 1 << pivot - 1
+    offset = _cleared(offset & ~free, pivots, rows)
     basis = []
     for pivot in sorted(rows, reverse=True):
         row = rows[pivot]
@@ -189,6 +204,16 @@ def _canonical(offset: int, free: int, span: Iterable[int]) -> Pattern:
         else:
             free |= row
     return Pattern(offset, free, tuple(basis))
+
+
+def _cleared(vector: int, pivots: int, rows: dict[int, int]) -> int:
+    """A vector modulo reduced rows: none of the pivots is left in it."""
+    hits = vector & pivots
+    while hits:
+        pivot = hits.bit_length()
+        vector ^= rows[pivot]
+        hits ^= 1 << pivot - 1
+    return vector
 
 
 @lru_cache(maxsize=1 << 16)
@@ -201,10 +226,10 @@ def _product(p: Pattern, q: Pattern) -> Pattern:
 
 @lru_cache(maxsize=1 << 16)
 def _contains(big: Pattern, small: Pattern) -> bool:
-    if small.free & ~big.free and not big.basis:
+    # A unit vector of a span is a row of its reduced basis, so free bits compare as they are.
+    if small.free & ~big.free or big.modulo(small.offset ^ big.offset):
         return False
-    joined = _product(Pattern(0, big.free, big.basis), Pattern(0, small.free, small.basis))
-    return joined.free == big.free and joined.basis == big.basis and not _product(big, small).offset
+    return not any(map(big.modulo, small.basis))
 
 
 @lru_cache(maxsize=1 << 16)
@@ -235,19 +260,12 @@ def reaching(y: Pattern, x: Pattern, bit: int, layout: Layout) -> Pattern | None
         layout: of the bits.
     """
 
-    def modulo_x(vector: int) -> int:
-        vector &= ~x.free
-        for row in x.basis:
-            if vector >> (row.bit_length() - 1) & 1:
-                vector ^= row
-        return vector
-
     # Units whose image lies in x's span are unconstrained; the others are few and solved for one by one.
     loose, top = 0, layout.bits * (layout.levels - 1)
     if not layout.blocks:
         loose = y.free & (((x.free >> layout.bits) & (1 << top) - 1) | (x.free >> top << top))
     tied = Pattern(y.offset, y.free & ~loose, y.basis)
-    found = tied.where(lambda vector: modulo_x(layout.up(vector)), modulo_x(x.offset ^ bit))
+    found = tied.where(lambda vector: x.modulo(layout.up(vector)), x.modulo(x.offset ^ bit))
     return found if found is None else _canonical(found.offset, found.free | loose, found.basis)
 
 

@@ -4,7 +4,7 @@ The module walks the *same* instructions as the symbolic derivation, with tensor
 checks the symbolic backward pass for free. Exponents fix every size up to a constant; the constants are chosen here, in
 :class:`Realization`, such that at the base width n0 all parametrizations are one and the same network:
 
-    multiplier      (n / n0)^-a, times ``output_scale`` for weights that write the logits
+    multiplier      (n / n0)^-a, times ``output_scale`` where a weight writes the logits
     init std        gain * (n / n0)^-b                  exactly zero where b = oo
     learning rate   base_lr * (n / n0)^-c
     n^p in the code (n / n0)^p; a power of an axis is that of its number of coordinates
@@ -104,7 +104,7 @@ class Realization:
             return round(float((width or self.width) ** float(axis.size.const)) / axis.per)
         known = {**HEADS, **self.sizes}
         if axis.name not in known:
-            raise SettingError(f"size of axis {axis.name!r}", "nothing", f"sizes are given for {', '.join(known)}")
+            raise SettingError(f"size of axis {axis.name!r}", "nothing", f"sizes are given for {', '.join(self.sizes)}")
         return known[axis.name] // axis.per
 
     def pair(self, axis: Axis, width: int | None = None) -> tuple[int, int]:
@@ -140,11 +140,8 @@ class Network(nn.Module):
         self.program = program
         self.exponents = dict(exponents)
         self.realization = realization
-        last = {s.weight for s in program.sites if s.activation == program.output}
-        self.multipliers = {
-            w: realization.power(-abc.a) * (realization.output_scale if w in last else 1.0)
-            for w, abc in exponents.items()
-        }
+        self._last = {program.instructions[s.product] for s in program.sites if s.activation == program.output}
+        self.multipliers = {w: realization.power(-abc.a) for w, abc in exponents.items()}
         self._place = {w: i for i, w in enumerate(program.weights)}
         for instruction in program.instructions:
             if isinstance(instruction, NormalizeGradient) or (isinstance(instruction, Apply) and instruction.order):
@@ -155,7 +152,7 @@ class Network(nn.Module):
 
     def _initial(self, weight: Weight, gain: float, place: int) -> nn.Parameter:
         real = self.realization
-        shape = (real.size(weight.out), real.size(weight.into))
+        shape = (self._size(weight.out), self._size(weight.into))
         std = gain * real.power(-self.exponents[weight].b)
         # Drawn in float32 on the CPU whatever dtype and device, so that these do not change the network; the largest
         # matrices on the device itself, because a CPU takes seconds for them.
@@ -164,6 +161,9 @@ class Network(nn.Module):
         generator = torch.Generator(drawn_on).manual_seed(int(stream) >> 1)
         w = torch.randn(shape, generator=generator, device=drawn_on) if std else torch.zeros(shape)
         return nn.Parameter((w * std).to(real.device, real.dtype))
+
+    def _size(self, axis: Axis) -> int:
+        return self._counts.get(axis) or self.realization.size(axis)
 
     def parameter(self, weight: Weight) -> nn.Parameter:
         """The raw tensor w, out x in, without its multiplier."""
@@ -180,7 +180,8 @@ class Network(nn.Module):
 
     def product(self, matmul: MatMul, w: Tensor, x: Tensor) -> Tensor:
         """n^-a w x for each example, w^T where the instruction is transposed; w may be any tensor of its shape."""
-        return functional.linear(x, w.T if matmul.transposed else w) * self.multipliers[matmul.weight]
+        scale = self.realization.output_scale if matmul in self._last else 1.0
+        return functional.linear(x, w.T if matmul.transposed else w) * (self.multipliers[matmul.weight] * scale)
 
     def values(self, x: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
         """The result of every instruction, in order.
