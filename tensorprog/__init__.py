@@ -12,6 +12,7 @@ from tensorprog.exponent import Exponent
 from tensorprog.family import Family
 from tensorprog.layerwise import layer_rates
 from tensorprog.parametrizations import Parametrization
+from tensorprog.phase import PhaseDiagram, phase
 from tensorprog.program import Builder, Program
 from tensorprog.regimes import Learning, Regime
 from tensorprog.stability import max_stable_lr
@@ -24,6 +25,7 @@ __all__ = [
     "Family",
     "Learning",
     "Parametrization",
+    "PhaseDiagram",
     "Program",
     "Regime",
     "TensorprogError",
@@ -31,6 +33,7 @@ __all__ = [
     "layer_rates",
     "max_stable_lr",
     "mlp",
+    "phase",
     "resnet_mlp",
     "transformer",
 ]

@@ -37,8 +37,8 @@ class SignOracle(Protocol):
     def sign(self, form: Exponent) -> int:
         """The constant sign of a form; raises Undecided where it is not constant."""
 
-    def known_negative(self, form: Exponent) -> bool:
-        """True where ``form <= 0`` is certain; False where it is wrong or undecided."""
+    def known_le(self, a: Exponent, b: Exponent) -> bool:
+        """True where ``a <= b`` is certain; False where it is wrong or undecided."""
 
 
 current_region: ContextVar[SignOracle | None] = ContextVar("current_region", default=None)
@@ -364,7 +364,7 @@ def known_le(a: Exponent, b: Exponent) -> bool:
     if a.linear is b.linear:
         return a.num * b.den <= b.num * a.den
     region = current_region.get()
-    return region is not None and region.known_negative(a - b)
+    return region is not None and region.known_le(a, b)
 
 
 def largest(exponents: Iterable[Exponent]) -> Exponent:

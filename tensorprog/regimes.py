@@ -60,7 +60,6 @@ class Finding:
         quantity: what was looked at, for example ``activation``.
         site: where; a layer name or ``logits``.
         step: after how many optimizer steps.
-        exponent: of its coordinate size.
         consequence: what follows.
         scale: the graded scale, whose reasons are the rule chain.
     """
@@ -68,9 +67,13 @@ class Finding:
     quantity: str
     site: str
     step: int
-    exponent: Exponent
     consequence: str
     scale: Scale
+
+    @property
+    def exponent(self) -> Exponent:
+        """Of its coordinate size."""
+        return self.scale.top
 
     @property
     def chain(self) -> str:
@@ -109,26 +112,26 @@ def _regime(program: Program, path: Trajectory) -> tuple[Regime, list[Finding]]:
     for step in path.steps:
         for i in range(len(program.instructions)):
             scale = step.now[i]
-            if i in seen or not scale.top > ZERO or _is_unscaled(program, i):
+            if i in seen or not scale.exceeds(ZERO) or _is_unscaled(program, i):
                 continue
             seen.add(i)
             if i in read:
                 what = "a later layer reads it, so updates and activations blow up"
-                fatal.append(Finding("activation", _site(names[i]), step.t, scale.top, what, scale))
+                fatal.append(Finding("activation", _site(names[i]), step.t, what, scale))
             elif not _passes_on(program, i, step):
                 tolerated.append(_tolerated(program, names[i], i, step, scale))
     tolerated += _perturbed(program, path)
     output = program.output
     if path.growth is not None:
         last = path.steps[-1]
-        feeds = last.chi.top > ZERO
+        feeds = last.chi.exceeds(ZERO)
         loop = "the loss derivative grows with the logits and feeds them" if feeds else "updates feed on themselves"
         what = f"{loop}, by n^({path.growth}) or more at every step: the exponents never settle"
-        fatal.append(Finding("value", "logits", last.t, last.now[output].top, what, last.now[output]))
+        fatal.append(Finding("value", "logits", last.t, what, last.now[output]))
     elif path.settled_at is None and not fatal:
         last = path.steps[-1]
         what = "the exponents still change from step to step: they never settle"
-        fatal.append(Finding("value", "logits", last.t, last.now[output].top, what, last.now[output]))
+        fatal.append(Finding("value", "logits", last.t, what, last.now[output]))
     if fatal:
         return Regime.CATASTROPHIC, fatal + tolerated
     if tolerated:
@@ -145,10 +148,10 @@ def _perturbed(program: Program, path: Trajectory) -> Iterator[Finding]:
             continue
         for i in looked_at:
             scale = step.perturbed.now[i]
-            if i not in seen and scale.top > ZERO and not step.now[i].top > ZERO:
+            if i not in seen and scale.exceeds(ZERO) and not step.now[i].exceeds(ZERO):
                 seen.add(i)
                 what = "the gradient is taken there, and the weights return"
-                yield Finding("perturbed value", _site(program.value_names[i]), step.t, scale.top, what, scale)
+                yield Finding("perturbed value", _site(program.value_names[i]), step.t, what, scale)
 
 
 def _is_unscaled(program: Program, i: int) -> bool:
@@ -159,18 +162,18 @@ def _is_unscaled(program: Program, i: int) -> bool:
 
 def _passes_on(program: Program, i: int, step: Step) -> bool:
     """Does the divergence simply continue in a later value (pre-activation -> activation)?"""
-    return any(step.now[j].top > ZERO for j in program.consumers(i))
+    return any(step.now[j].exceeds(ZERO) for j in program.consumers(i))
 
 
 def _tolerated(program: Program, name: str, i: int, step: Step, scale: Scale) -> Finding:
     if i == program.output:
-        chi = step.chi.top
         bounded = "the loss derivative stays Theta(1) and drives no update beyond it"
-        what = f"the loss derivative is n^({chi}) and the loss value diverges" if chi > ZERO else bounded
-        return Finding("value", "logits", step.t, scale.top, what, scale)
+        grows = step.chi.exceeds(ZERO)
+        what = f"the loss derivative is n^({step.chi.top}) and the loss value diverges" if grows else bounded
+        return Finding("value", "logits", step.t, what, scale)
     if i in dict(program.observed).values():
-        return Finding("value", name, step.t, scale.top, "the softmax saturates and bounds it", scale)
-    return Finding("pre-activation", _site(name), step.t, scale.top, "the nonlinearity saturates and bounds it", scale)
+        return Finding("value", name, step.t, "the softmax saturates and bounds it", scale)
+    return Finding("pre-activation", _site(name), step.t, "the nonlinearity saturates and bounds it", scale)
 
 
 def _site(name: str) -> str:
@@ -180,19 +183,23 @@ def _site(name: str) -> str:
 def _learning(program: Program, path: Trajectory) -> tuple[Learning, list[Finding]]:
     last = path.steps[-1]
     moved = last.change[program.output]
-    if moved.top < ZERO:
+    if moved.falls_below(ZERO):
         what = f"learning is {Learning.TRIVIAL}: {Learning.TRIVIAL.meaning}"
-        return Learning.TRIVIAL, [Finding("update", "logits", last.t, moved.top, what, moved)]
+        return Learning.TRIVIAL, [Finding("update", "logits", last.t, what, moved)]
     matrices = [s for s in program.sites if s.weight.role is not Role.VECTOR]
-    if all(last.effective[s.product].top == ZERO for s in matrices):
+    if all(_is_order_one(last.effective[s.product]) for s in matrices):
         what = f"learning is {Learning.MAXIMAL}: {Learning.MAXIMAL.meaning}"
-        return Learning.MAXIMAL, [Finding("update", "logits", last.t, moved.top, what, moved)]
+        return Learning.MAXIMAL, [Finding("update", "logits", last.t, what, moved)]
     readers = [s for s in program.sites if s.weight.role is Role.READOUT]
     inputs = [program.instructions[s.product].args[0] for s in readers]
-    features = [(last.change[i].top, i) for i in inputs]
-    learning = Learning.FEATURE if any(not top < ZERO for top, _ in features) else Learning.KERNEL
+    still = all(last.change[i].falls_below(ZERO) for i in inputs)
+    learning = Learning.KERNEL if still else Learning.FEATURE
     found = []
-    for top, i in features:
+    for i in inputs:
         what = f"learning is {learning}: {learning.meaning}"
-        found.append(Finding("feature change", _site(program.value_names[i]), last.t, top, what, last.change[i]))
+        found.append(Finding("feature change", _site(program.value_names[i]), last.t, what, last.change[i]))
     return learning, found
+
+
+def _is_order_one(scale: Scale) -> bool:
+    return not scale.exceeds(ZERO) and any(t.exponent == ZERO for t in scale)

@@ -61,9 +61,9 @@ class Region:
             raise Undecided(form)
         return answer
 
-    def known_negative(self, form: Exponent) -> bool:
-        """True where ``form <= 0`` is certain on the region."""
-        form = form.substitute(self.substitution)
+    def known_le(self, a: Exponent, b: Exponent) -> bool:
+        """True where ``a <= b`` is certain on the region."""
+        form = (a - b).substitute(self.substitution)
         if not form.coefficients:
             return form.num <= 0
         return self._known_sign(form) < 0
@@ -245,6 +245,10 @@ class Chart:
 
     The first comparison of a form whose sign is not constant on the region cuts the region: the computation goes on
     in the part that contains the witness, the other parts are set aside in ``rest``. So no run is ever repeated.
+
+    Args:
+        region: where it starts.
+        witness: a point of it, or on its boundary.
     """
 
     def __init__(self, region: Region, witness: Mapping[str, Exponent] | None = None) -> None:
@@ -252,6 +256,7 @@ class Chart:
         self.rest: list[Region] = []
         self._witness = region.interior() if witness is None else _Point(witness)
         self._signs: dict[Exponent, int] = {}
+        self._suprema: dict[Linear, tuple[int, int]] = {}
 
     def sign(self, form: Exponent) -> int:
         known = self._signs.get(form)
@@ -259,10 +264,22 @@ class Chart:
             known = self._signs[form] = self._decide(form)
         return known
 
-    def known_negative(self, form: Exponent) -> bool:
+    def known_le(self, a: Exponent, b: Exponent) -> bool:
         """Never cuts: what is asked here is optional."""
-        known = self._signs.get(form)
-        return self.region.known_negative(form) if known is None else known <= 0
+        linear = a.linear - b.linear
+        bound = self._suprema.get(linear)
+        if bound is None:
+            bound = self._suprema[linear] = self._supremum(linear)
+        num, den = bound
+        return bool(den) and num * a.den * b.den + (a.num * b.den - b.num * a.den) * den <= 0
+
+    def _supremum(self, linear: Linear) -> tuple[int, int]:
+        """As numerator and denominator; (1, 0) for an unbounded part."""
+        form = Exponent(0, linear.items).substitute(self.region.substitution)
+        if not form.coefficients:
+            return form.num, form.den
+        high = self.region.range(form.linear)[1] + form.const
+        return (1, 0) if high.infinite else (high.num, high.den)
 
     def _decide(self, form: Exponent) -> int:
         try:
@@ -274,6 +291,7 @@ class Chart:
         inside, outside = (-form, form) if side < 0 else (form, -form)
         self.rest += [here.where_zero(form), here.where(outside)]
         self.region = here.where(inside)
+        self._suprema = {}
         if not side:
             self._witness = self.region.interior()
         return -1 if side < 0 else 1

@@ -73,6 +73,14 @@ class Scale:
     def is_zero(self) -> bool:
         return not self.terms
 
+    def exceeds(self, bound: Exponent) -> bool:
+        """``top > bound``, asked term by term: with symbols, which term is the largest need not be decided for it."""
+        return any(t.exponent > bound for t in self.terms)
+
+    def falls_below(self, bound: Exponent) -> bool:
+        """``top < bound``, asked like :meth:`exceeds`."""
+        return all(t.exponent < bound for t in self.terms)
+
     def leading(self) -> tuple[Term, ...]:
         """The terms whose exponent is the top."""
         top = self.top

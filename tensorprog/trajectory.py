@@ -322,7 +322,7 @@ def _same_sizes(done: list[Step]) -> bool:
 
 def diverged(step: Step, program: Program) -> bool:
     """Some value that a later layer reads diverges: the regime is known, later steps only confirm it."""
-    return any(step.now[i].top > ZERO for i in program.read_values())
+    return any(step.now[i].exceeds(ZERO) for i in program.read_values())
 
 
 def _growth(done: list[Step], rises_needed: int) -> Exponent | None:

@@ -13,6 +13,7 @@ from tensorprog.cli.options import SYMBOLS, setting_groups
 from tensorprog.cli.output import OUTPUT
 from tensorprog.cli.parser import Given, Group, Option, UsageError, parse, shortened
 from tensorprog.cli.sweep import SWEEP, sweep
+from tensorprog.cli.symbolic import PHASE, phase
 from tensorprog.cli.validate import VALIDATION, validate
 from tensorprog.cli.verbs import explain, max_lr, predict, tabulate
 from tensorprog.errors import TensorprogError
@@ -87,6 +88,13 @@ VERBS: dict[str, Verb] = {
             OUTPUT,
         ],
         explain,
+    ),
+    "phase": Verb(
+        "the exact phase diagram over two symbols, as cells and as a picture",
+        "Find the exact regions, edges and corners of regime and learning class over two free exponents.",
+        "tensorprog phase --free r,b_readout --optimizer sgd --loss ce --picture phase.png",
+        [PHASE, *setting_groups(), OUTPUT],
+        phase,
     ),
     "validate": Verb(
         "train real networks, measure, judge every prediction",

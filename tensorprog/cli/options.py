@@ -40,6 +40,7 @@ __all__ = [
     "read_layers",
     "read_losses",
     "read_names",
+    "read_names_of_symbols",
     "read_optimizers",
     "read_parametrization",
     "read_programs",
@@ -122,6 +123,11 @@ def read_free(given: Given) -> frozenset[str]:
         if not _is_name(name):
             raise UsageError("--free", f"got {shortened(name)}; needs names such as r or b_readout (not n, oo, lr)")
     return frozenset(names)
+
+
+def read_names_of_symbols(given: Given, default: Sequence[str]) -> list[str]:
+    """The symbols of ``--free`` in their order."""
+    return split("--free", given.text("--free")) if read_free(given) else list(default)
 
 
 def _is_name(text: str) -> bool:
@@ -293,8 +299,14 @@ def read_names(
     return names
 
 
-def read_setting(given: Given, free: frozenset[str] = frozenset(), *, steps: int = 4) -> Setting:
-    """The one setting of a command line."""
+def read_setting(given: Given, free: frozenset[str] = frozenset(), *, steps: int = 4, binding: bool = False) -> Setting:
+    """The one setting of a command line.
+
+    Args:
+        free: symbols that exponents may contain.
+        steps: the default of ``--steps``.
+        binding: symbols that no exponent contains are given a meaning later (:mod:`tensorprog.symbols`).
+    """
     (program,) = read_programs(given)
     layers = read_layers(given, free)
     if layers:
@@ -318,6 +330,6 @@ def read_setting(given: Given, free: frozenset[str] = frozenset(), *, steps: int
             steps=count,
             alignment_=read_names(given, "--alignment", ALIGNMENTS, ["derived"])[0],
         )
-    if unused := sorted(free - result.symbols):
+    if not binding and (unused := sorted(free - result.symbols)):
         raise UsageError("--free", f"got {unused[0]!r}, which no exponent contains; leave it out or use it")
     return result

@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from tensorprog.derivation import Derivation
     from tensorprog.explain import Explanation
     from tensorprog.family import Family
+    from tensorprog.phase import PhaseDiagram
     from tensorprog.report.document import Document
     from tensorprog.stability import StableRates
     from tensorprog.table import Table
 
-    Reportable: TypeAlias = Derivation | Explanation | Family | StableRates | Table
+    Reportable: TypeAlias = Derivation | Explanation | Family | PhaseDiagram | StableRates | Table
 
 __all__ = ["derivation_text", "document_of", "explanation_text", "table_text"]
 
@@ -24,11 +25,16 @@ def document_of(value: Reportable, rates: StableRates | None = None) -> Document
     from tensorprog.derivation import Derivation
     from tensorprog.explain import Explanation
     from tensorprog.family import Family
+    from tensorprog.phase import PhaseDiagram
     from tensorprog.report.derivation import derivation_document, family_document, rates_document
     from tensorprog.report.explanation import explanation_document
     from tensorprog.report.table import table_document
     from tensorprog.table import Table
 
+    if isinstance(value, PhaseDiagram):
+        from tensorprog.report.phase import phase_document
+
+        return phase_document(value)
     if isinstance(value, Derivation):
         return derivation_document(value, rates)
     if isinstance(value, Explanation):
