@@ -14,7 +14,7 @@ Ref: Haas et al. 2025 (arXiv 2505.22491), Section 4, "refined coordinate check";
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,8 +24,9 @@ from torch import Tensor
 from tensorprog.losses import Loss
 from tensorprog.program import MatMul
 from validation.data import Batch
+from validation.ensemble import mean_loss
 from validation.realize import Network
-from validation.sizes import rms
+from validation.sizes import rms, rms_of_each
 
 __all__ = ["OUTPUT", "CoordinateCheck", "Measurement", "Quantity", "rms"]
 
@@ -76,66 +77,69 @@ class CoordinateCheck:
     no random numbers, so training runs the same with and without it.
 
     Args:
-        network: at initialisation.
+        network: at initialisation; one, or several side by side.
         loss: for chi.
-        probe: the batch that everything is measured on.
+        probe: the batch that everything is measured on; of several networks, one of each, stacked.
     """
 
     def __init__(self, network: Network, loss: Loss, probe: Batch) -> None:
         self.network, self.loss, self.probe = network, loss, probe
-        self.weights = {w: network.parameter(w).detach().clone() for w in network.program.weights}
+        initial = {w: network.parameter(w).detach().clone() for w in network.program.weights}
+        # Found once: they take longer to find than a product of a small network.
+        self._sites = [(s, network.parameter(s.weight), initial[s.weight]) for s in network.program.sites]
+        self._observed = network.program.observed
+        # Differences of weights go into memory that is kept: to allocate it takes as long as to fill it.
+        self._scratch = {w.shape: torch.empty_like(w) for w in initial.values()}
         with torch.no_grad():
             self.initial = network.values(probe.x)
 
     def at(self, step: int) -> list[Measurement]:
-        """All sizes now; ``step`` is only written down. Updates and changes exist from step 1 on."""
+        """All sizes of one network now; ``step`` is only written down. Updates and changes exist from step 1 on."""
+        (found,) = self.of_each(step)
+        return found
+
+    def of_each(self, step: int) -> list[list[Measurement]]:
+        """All sizes now, of each of the networks."""
+        together = self.network.seeds is not None
         with torch.no_grad():
-            values = self.network.values(self.probe.x)
-            return self._sites(step, values) + self._output(step, values)
+            found = [
+                (site, quantity, rms_of_each(x) if together else [rms(x)]) for site, quantity, x in self._taken(step)
+            ]
+        count = len(found[0][2])
+        return [[Measurement(site, q, step, sizes[i]) for site, q, sizes in found] for i in range(count)]
 
-    def _sites(self, step: int, values: Sequence[Tensor]) -> list[Measurement]:
-        found: list[Measurement] = []
-
-        def note(quantity: Quantity, x: Tensor) -> None:
-            found.append(Measurement(site.name, quantity, step, rms(x)))
-
-        program = self.network.program
-        for name, i in program.observed:
-            found.append(Measurement(name, Quantity.ACTIVATION, step, rms(values[i])))
+    def _taken(self, step: int) -> Iterator[tuple[str, Quantity, Tensor]]:
+        """Everything whose size is measured."""
+        network, initial, output = self.network, self.initial, self.network.program.output
+        values = network.values(self.probe.x)
+        for name, i in self._observed:
+            yield name, Quantity.ACTIVATION, values[i]
             if step:
-                found.append(Measurement(name, Quantity.FEATURE, step, rms(values[i] - self.initial[i])))
-        for site in program.sites:
-            matmul = program.instructions[site.product]
+                yield name, Quantity.FEATURE, values[i] - initial[i]
+        for site, w_t, w_0 in self._sites:
+            matmul = network.program.instructions[site.product]
             assert isinstance(matmul, MatMul)
             (x,) = matmul.args
-            if site.activation != program.output:
-                note(Quantity.ACTIVATION, values[site.activation])
+            if site.activation != output:
+                yield site.name, Quantity.ACTIVATION, values[site.activation]
             if not step:
                 continue
-            w_0 = self.weights[site.weight]
-            w_t = self.network.parameter(site.weight)
-            note(Quantity.EFFECTIVE, self.network.product(matmul, w_t - w_0, values[x]))
+            update = torch.sub(w_t, w_0, out=self._scratch[w_0.shape])
+            yield site.name, Quantity.EFFECTIVE, network.product(matmul, update, values[x])
             if site.trained_input:
-                note(Quantity.PROPAGATING, self.network.product(matmul, w_0, values[x] - self.initial[x]))
-            if site.activation != program.output:
-                note(Quantity.FEATURE, values[site.activation] - self.initial[site.activation])
-        return found
-
-    def _output(self, step: int, values: Sequence[Tensor]) -> list[Measurement]:
-        output = self.network.program.output
-        found = [Measurement(OUTPUT, Quantity.LOGITS, step, rms(values[output]))]
+                yield site.name, Quantity.PROPAGATING, network.product(matmul, w_0, values[x] - initial[x])
+            if site.activation != output:
+                yield site.name, Quantity.FEATURE, values[site.activation] - initial[site.activation]
+        yield OUTPUT, Quantity.LOGITS, values[output]
         if step:
-            change = values[output] - self.initial[output]
-            found.append(Measurement(OUTPUT, Quantity.LOGIT_UPDATE, step, rms(change)))
+            yield OUTPUT, Quantity.LOGIT_UPDATE, values[output] - initial[output]
         elif self.loss.degree:
-            chi = self._chi(torch.zeros_like(values[output]))
-            found.append(Measurement(OUTPUT, Quantity.TARGETS, step, rms(chi)))
-        found.append(Measurement(OUTPUT, Quantity.LOSS_GRADIENT, step, rms(self._chi(values[output]))))
-        return found
+            yield OUTPUT, Quantity.TARGETS, self._chi(torch.zeros_like(values[output]))
+        yield OUTPUT, Quantity.LOSS_GRADIENT, self._chi(values[output])
 
     def _chi(self, logits: Tensor) -> Tensor:
-        """dL/dlogits of each example's own loss: a loss is a mean over the batch, so its gradient times the batch."""
+        """dL/dlogits of each example's own loss: a loss is a mean over examples, so its gradient times their number."""
         with torch.enable_grad():
             f = logits.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.loss.torch(f, self.probe.y), f)
-        return gradient * len(self.probe.y)
+            (gradient,) = torch.autograd.grad(mean_loss(self.network, self.loss, f, self.probe.y), f)
+        return gradient * logits.shape[: 1 if self.network.seeds is None else 2].numel()

@@ -130,13 +130,22 @@ class Network(nn.Module):
         program: what is computed.
         exponents: (a, b, c) per weight, global learning-rate exponent included in c.
         realization: the numbers.
+        seeds: of networks that are computed side by side, in place of the realization's one: inputs, weights and
+            values then have a leading axis for them.
 
     Raises:
         Unsupported: for instructions that only occur in backward programs.
     """
 
-    def __init__(self, program: Program, exponents: Mapping[Weight, ABC], realization: Realization) -> None:
+    def __init__(
+        self,
+        program: Program,
+        exponents: Mapping[Weight, ABC],
+        realization: Realization,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
         super().__init__()
+        self.seeds = seeds
         self.program = program
         self.exponents = dict(exponents)
         self.realization = realization
@@ -151,16 +160,21 @@ class Network(nn.Module):
         self.weights = nn.ParameterList(self._initial(w, gain[w], i) for w, i in self._place.items())
 
     def _initial(self, weight: Weight, gain: float, place: int) -> nn.Parameter:
+        seeds = self.seeds or [self.realization.seed]
+        drawn = [self._drawn(weight, gain, place, seed) for seed in seeds]
+        return nn.Parameter(drawn[0] if self.seeds is None else torch.stack(drawn))
+
+    def _drawn(self, weight: Weight, gain: float, place: int, seed: int) -> Tensor:
         real = self.realization
         shape = (self._size(weight.out), self._size(weight.into))
         std = gain * real.power(-self.exponents[weight].b)
         # Drawn in float32 on the CPU whatever dtype and device, so that these do not change the network; the largest
         # matrices on the device itself, because a CPU takes seconds for them.
         drawn_on = real.device if shape[0] * shape[1] > LARGEST_DRAWN_ON_CPU else "cpu"
-        stream = np.random.SeedSequence([real.seed, real.width, place]).generate_state(1, np.uint64)[0]
+        stream = np.random.SeedSequence([seed, real.width, place]).generate_state(1, np.uint64)[0]
         generator = torch.Generator(drawn_on).manual_seed(int(stream) >> 1)
         w = torch.randn(shape, generator=generator, device=drawn_on) if std else torch.zeros(shape)
-        return nn.Parameter((w * std).to(real.device, real.dtype))
+        return (w * std).to(real.device, real.dtype)
 
     def _size(self, axis: Axis) -> int:
         return self._counts.get(axis) or self.realization.size(axis)
@@ -181,7 +195,10 @@ class Network(nn.Module):
     def product(self, matmul: MatMul, w: Tensor, x: Tensor) -> Tensor:
         """n^-a w x for each example, w^T where the instruction is transposed; w may be any tensor of its shape."""
         scale = self.realization.output_scale if matmul in self._last else 1.0
-        return functional.linear(x, w.T if matmul.transposed else w) * (self.multipliers[matmul.weight] * scale)
+        w = w.mT if matmul.transposed else w
+        # Of several networks, bmm: what matmul and vmap make of the same product takes up to three times as long.
+        y = functional.linear(x, w) if self.seeds is None else torch.bmm(x, w.mT)
+        return y * (self.multipliers[matmul.weight] * scale)
 
     def values(self, x: Tensor | Mapping[str, Tensor]) -> list[Tensor]:
         """The result of every instruction, in order.

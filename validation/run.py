@@ -247,13 +247,13 @@ def _reconsidered(
     table: dict[Key, dict[int, dict[int, float]]],
     gap: Fraction,
 ) -> Finding:
-    """The finding, judged once more as a sum where a smaller part still bends it."""
+    """The finding, judged once more as a sum where a smaller part still bends it; so are parts that are sums."""
     if f.verdict is not Verdict.DISAGREES:
         return f
     terms = []
     for key in parts(claim, f.prediction):
         if key in found:
-            g = found[key]
+            g = _reconsidered(found[key], found, claim, table, gap)
             terms.append(Part(str(g.prediction), g.fit, g.prediction.exponent, g.verdict))
         elif key in table:
             # What the network has no part in, such as the targets: their size does not depend on the width.

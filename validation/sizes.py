@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "Sizes", "rms"]
+__all__ = ["BLOCK", "Sizes", "rms", "rms_of_each"]
 
 SMALL, ROW, BLOCK = 1 << 13, 1 << 12, 1 << 16
 """Entries that are summed in float32: by numpy, which is called fastest, along an axis, and by a dot product."""
@@ -26,6 +26,17 @@ def rms(x: Tensor) -> float:
     """Root mean square over all entries, 0 if there are none."""
     with np.errstate(over="ignore"):
         return _rms(x)
+
+
+def rms_of_each(x: Tensor) -> list[float]:
+    """Root mean square of each x[i], over all its entries."""
+    count = x[0].numel()
+    if not (x.dtype is torch.float32 and x.is_cpu and 0 < count <= SMALL):
+        return [rms(part) for part in x]
+    with np.errstate(over="ignore"):
+        rows = x.detach().numpy().reshape(-1, count)
+        sizes = [math.sqrt(row.dot(row) / count) for row in rows]
+    return [s if UNDERFLOW < s < math.inf else _extreme(x[i].detach(), count) for i, s in enumerate(sizes)]
 
 
 def _rms(x: Tensor) -> float:

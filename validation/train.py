@@ -19,12 +19,12 @@ from torch import nn
 from tensorprog.losses import Loss
 from tensorprog.setting import Setting
 from validation.data import Batch, Data, Digits
-from validation.ensemble import WIDEST, train_together
+from validation.ensemble import WIDEST, batchable, stacked, train_together
 from validation.measure import CoordinateCheck, Measurement
 from validation.realize import Network, Realization
 from validation.records import OUT_OF_MEMORY, Record, key_of
 
-__all__ = ["Run", "batched", "device_name", "execute_together", "teams", "train"]
+__all__ = ["Run", "as_one_batch", "batched", "device_name", "execute_together", "teams", "train"]
 
 SCHEMA = 2
 """Part of every key: raise it when the meaning of a measurement changes, so that old records are not reused."""
@@ -128,10 +128,12 @@ class Run:
 
         return train(network, self._optimizer(network.groups()), self.setting.loss, self._batches(), observe)
 
-    def _built(self) -> tuple[Network, CoordinateCheck]:
+    def _built(self, seeds: Sequence[int] | None = None) -> tuple[Network, CoordinateCheck]:
+        """The network of this run, or those of its team with these seeds, side by side."""
         real = replace(self.realization, sizes=self.data.sizes)
-        network = Network(self.setting.program, self.setting.exponents(), real)
+        network = Network(self.setting.program, self.setting.exponents(), real, seeds)
         probe = self.data.probe_batch().to(real.device, real.dtype)
+        probe = probe if seeds is None else stacked([probe] * len(seeds))
         return network, CoordinateCheck(network, self.setting.loss, probe)
 
     def _batches(self) -> Iterator[Batch]:
@@ -144,20 +146,24 @@ class Run:
 
 def execute_together(runs: Sequence[Run]) -> list[Record]:
     """Execute runs that differ in their seeds only: as one batch where that is faster, one by one elsewhere."""
-    if not batched(runs):
-        return [run.execute() for run in runs]
+    return as_one_batch(runs) if batched(runs) else [run.execute() for run in runs]
+
+
+def as_one_batch(runs: Sequence[Run]) -> list[Record]:
+    """Execute runs that differ in their seeds only as one batch, whether that is faster or not."""
     first = runs[0]
     started = time.perf_counter()
-    built = [run._built() for run in runs]
+    network, check = first._built([run.realization.seed for run in runs])
     found: list[list[Measurement]] = [[] for _ in runs]
 
     def observe(step: int) -> None:
         if step == 0 or step in first.steps:
-            for measured, (_, check) in zip(found, built, strict=True):
-                measured.extend(check.at(step))
+            for measured, own in zip(found, check.of_each(step), strict=True):
+                measured.extend(own)
 
-    batches = zip(*(run._batches() for run in runs), strict=True)
-    losses = train_together([n for n, _ in built], first._optimizer, first.setting.loss, batches, observe)
+    batches = map(stacked, zip(*(run._batches() for run in runs), strict=True))
+    optimizer = first._optimizer(network.groups())
+    losses = train_together(network, optimizer, first.setting.loss, batches, observe)
     seconds = (time.perf_counter() - started) / len(runs)
     device = device_name(first.realization.device)
     return [
@@ -168,9 +174,11 @@ def execute_together(runs: Sequence[Run]) -> list[Record]:
 
 def batched(runs: Sequence[Run]) -> bool:
     """Are these runs, which differ in their seeds only, faster as one batch?"""
-    real, optimizer = runs[0].realization, runs[0].setting.optimizer
-    on_cpu = torch.device(real.device).type == "cpu"
-    return len(runs) > 1 and real.width <= WIDEST and on_cpu and optimizer.elementwise
+    real, setting = runs[0].realization, runs[0].setting
+    small = real.width <= WIDEST and torch.device(real.device).type == "cpu"
+    vectors = "positions" not in runs[0].data.sizes  # of sequences, the instructions expect [batch, positions, ...]
+    possible = vectors and setting.optimizer.elementwise and batchable(setting.program)
+    return len(runs) > 1 and small and possible
 
 
 def teams(runs: Iterable[Run]) -> list[list[Run]]:

@@ -76,6 +76,10 @@ class Weight:
     into: Axis
     zero: bool = False
 
+    def __hash__(self) -> int:
+        # Interpreters look weights up at every instruction; the default hash goes through both axes' exponents.
+        return hash(self.name)
+
     @property
     def role(self) -> Role:
         if self.out.wide:
