@@ -22,7 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from tensorprog.exponent import Exponent
 from validation.measure import OUTPUT, Quantity
 from validation.report.words import VERBS, by_case, cases, counted, deviation, measured, ordered, unsettled
-from validation.verdict import ALLOWANCE, Verdict, rival_gap
+from validation.verdict import ALLOWANCE, Verdict
 
 if TYPE_CHECKING:
     from validation.run import Finding, Validation
@@ -263,7 +263,7 @@ def _overview(validation: Validation) -> Figure:
     drawn = Figure(figsize=(7.2 if len(halves) == 1 else 12.5, height), layout=layout)
     axes = drawn.subplots(1, len(halves), squeeze=False)[0]
     for ax, half in zip(axes, halves, strict=True):
-        _forest(ax, half, own=validation.against is None)
+        _forest(ax, half)
     counts = counted(validation.findings)
     told = ", ".join(f"{n} {VERBS[v]}" for v, n in counts.items())
     left_out = [found for name, found in grouped if name not in kept]
@@ -272,19 +272,18 @@ def _overview(validation: Validation) -> Figure:
     notes += [f"judged against the predictions of {validation.against}"] if validation.against else []
     title = f"{cases(len(grouped))}, {len(validation.findings)} predicted numbers: {told}"
     drawn.suptitle("\n".join([title, *notes]), fontsize=9.5)
-    handles = _verdicts(allowance=validation.against is None)
+    handles = _verdicts()
     drawn.legend(handles=handles, loc="lower center", ncols=4, frameon=False, fontsize=8)
     return drawn
 
 
-def _forest(ax: Axes, rows: Sequence[tuple[str, list[Finding]]], *, own: bool) -> None:
+def _forest(ax: Axes, rows: Sequence[tuple[str, list[Finding]]]) -> None:
     """One row a case; in it the numbers of the case stand in the order of the tables, one below the other."""
     for i, (_, found) in enumerate(rows):
         if i % 2:
             ax.axhspan(i - 0.5, i + 0.5, color="#f6f6f6", linewidth=0, zorder=0)
-        if own:
-            allowed = float(ALLOWANCE * rival_gap(found[0].case.setting))
-            ax.fill_betweenx([i - 0.5, i + 0.5], -allowed, allowed, color=ALLOWED, linewidth=0, zorder=0.5)
+        allowed = float(ALLOWANCE * found[0].gap)
+        ax.fill_betweenx([i - 0.5, i + 0.5], -allowed, allowed, color=ALLOWED, linewidth=0, zorder=0.5)
     for v in Verdict:
         points = [
             (i + 0.72 * ((k + 0.5) / len(found) - 0.5), f)
@@ -327,11 +326,10 @@ def _marks(ax: Axes, verdict: Verdict, points: Sequence[tuple[float, Finding]]) 
     put([APART] * len(apart), apart, shape, size)
 
 
-def _verdicts(*, allowance: bool) -> list[Line2D]:
+def _verdicts() -> list[Line2D]:
     handles = []
     for v, (shape, size) in DOTS.items():
         style: dict[str, Any] = {"color": MARKS[v][1], "linestyle": "", "markeredgewidth": 0}
         handles.append(Line2D([], [], marker=shape, markersize=size + 1, label=VERBS[v], **style))
-    if allowance:
-        handles.append(Line2D([], [], color=ALLOWED, linewidth=6, label="allowance for finite width"))
+    handles.append(Line2D([], [], color=ALLOWED, linewidth=6, label="allowance for finite width"))
     return handles

@@ -36,6 +36,8 @@ class Finding:
 
     Args:
         sizes: width -> seed -> coordinate size, the raw measurements behind the fit.
+        gap: the distance from the predicted exponent to its nearest rivals; a fifth of it is allowed for finite width.
+        grown: of a regime, the value whose sizes these are: the fastest growing one. None where nothing has sizes.
     """
 
     case: Case
@@ -43,6 +45,8 @@ class Finding:
     sizes: Sizes
     fit: Fit
     judgement: Judgement
+    gap: Fraction = Fraction(1, 2)
+    grown: Key | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -65,6 +69,8 @@ class Finding:
             "local_slopes": [round(v, 4) for v in self.fit.local],
             "corrections": [str(e) for e in p.corrections],
             "fit": "power law" if self.fit.correction is None else "two terms",
+            "gap": str(self.gap),
+            "grown": None if self.grown is None else _named(self.grown),
         }
 
 
@@ -236,7 +242,8 @@ def judged(
         if p.quantity is Quantity.REGIME:
             return [_regime(c, p, table, gap)]
         sizes = table.get(p.key, {})
-        found[p.key] = Finding(c, p, sizes, *assess(sizes, p.exponent, p.corrections, gap, transient=p.transient))
+        fitted, judgement = assess(sizes, p.exponent, p.corrections, gap, transient=p.transient)
+        found[p.key] = Finding(c, p, sizes, fitted, judgement, gap)
     return [_reconsidered(f, found, claim, table, gap) for f in found.values()]
 
 
@@ -271,7 +278,12 @@ def _regime(c: Case, p: Prediction, table: dict[Key, dict[int, dict[int, float]]
     grown: dict[Key, Sizes] = {k: sizes for k, sizes in table.items() if k[0] in inner}
     steepest, judgement = judge_regime(grown, gap)
     sizes = table[steepest] if steepest is not None else {}
-    return Finding(c, p, sizes, fit(sizes), judgement)
+    return Finding(c, p, sizes, fit(sizes), judgement, gap, steepest)
+
+
+def _named(key: Key) -> dict[str, Any]:
+    site, quantity, step = key
+    return {"site": site, "quantity": quantity.value, "step": step}
 
 
 def _realization(c: Case, width: int, seed: int, device: str) -> Realization:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from itertools import combinations, product
@@ -26,6 +27,8 @@ from validation.constants import (
     calibrated,
 )
 from validation.measure import OUTPUT, Quantity
+from validation.run import judged
+from validation.verdict import Verdict
 
 Q = Quantity
 
@@ -69,6 +72,35 @@ def test_parts_of_sums() -> None:
     assert named(OUTPUT, Q.LOGITS, 0) == set()
     bounded = CASES["sp-adam-ce-2"].setting
     assert list(parts(bounded, Prediction(OUTPUT, Q.LOSS_GRADIENT, 1, exponent(0)))) == []
+
+
+def sums(wrong: float = 0.0) -> dict[tuple[str, Quantity], Verdict]:
+    """Verdicts on logits and chi where targets dwarf logits, and initial logits bend theirs."""
+    widths = (128, 256, 512, 1024)
+    initial, growing = dict.fromkeys(widths, 1.5e-5), {n: 5e-7 * n ** (0.5 + wrong) for n in widths}
+    still = dict.fromkeys(widths, 2e-6)
+    logits = {n: math.hypot(initial[n], growing[n], still[n]) for n in widths}
+    sizes = {
+        (OUTPUT, Q.LOGITS, 0): initial,
+        (OUTPUT, Q.TARGETS, 0): dict.fromkeys(widths, 0.3),
+        (OUTPUT, Q.LOGITS, 1): logits,
+        (OUTPUT, Q.LOSS_GRADIENT, 1): {n: math.hypot(0.3, f) for n, f in logits.items()},
+        ("readout", Q.EFFECTIVE, 1): still,
+        ("readout", Q.PROPAGATING, 1): growing,
+    }
+    found = judged(
+        CASES["ntp-muon-mse-3"], {k: {n: {0: x, 1: x} for n, x in v.items()} for k, v in sizes.items()}, (1,)
+    )
+    return {(f.prediction.site, f.prediction.quantity): f.verdict for f in found if f.prediction.step}
+
+
+def test_a_sum_of_sums_is_judged_from_its_parts() -> None:
+    """Chi = logits - targets, and the logits are a sum themselves: both are bent, and their parts agree."""
+    verdicts = sums()
+    assert verdicts["readout", Q.PROPAGATING] is Verdict.AGREES
+    assert verdicts[OUTPUT, Q.LOGITS] is verdicts[OUTPUT, Q.LOSS_GRADIENT] is Verdict.INCONCLUSIVE
+    verdicts = sums(wrong=-0.5)
+    assert verdicts["readout", Q.PROPAGATING] is verdicts[OUTPUT, Q.LOSS_GRADIENT] is Verdict.DISAGREES
 
 
 def test_bounded_chi_of_diverging_logits_has_a_transient() -> None:

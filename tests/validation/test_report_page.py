@@ -122,10 +122,9 @@ def test_regime_reads_well(mixed: Validation) -> None:
     row = next(line for line in page(mixed).split("<tr") if ">regime<" in line)
     assert "catastrophic" in row
     assert re.search(r"<i>n</i><sup>[01]\.\d\d</sup>", row)
-    assert "predicted catastrophic by step 3; the fastest growing value is n^(" in text(mixed)
-    assert re.search(
-        r"\| output \| regime \| catastrophic; the fastest growing value is n\^\([\d.]+±[\d.]+\) ✓ \|", comment(mixed)
-    )
+    grown = "fastest: hidden.1 activation, n^("
+    assert f"predicted catastrophic by step 3; {grown}" in text(mixed)
+    assert re.search(rf"\| output \| regime \| catastrophic; {re.escape(grown)}[\d.]+±[\d.]+\) ✓ \|", comment(mixed))
 
 
 def test_judged_against_another_parametrization_is_prominent(mixed: Validation) -> None:
@@ -218,11 +217,11 @@ def test_panel_of_nothing_is_empty(mixed: Validation) -> None:
 
 def test_strip_shows_every_number_once(mixed: Validation) -> None:
     for _, found in words.by_case(mixed):
-        svg = strip(found, None)
+        svg = strip(found)
         marks = [len(re.findall("M", d)) for d in re.findall(r'class="m \w+" d="([^"]*)"', svg)]
         crosses = sum(f.verdict is Verdict.DISAGREES for f in found)
         assert sum(marks) == len(found)
         assert ("m bad" in svg) == bool(crosses)
     far = replace(mixed.findings[0], fit=replace(mixed.findings[0].fit, slope=3.0, low=2.9, high=3.1))
-    (arrow,) = re.findall(r'class="m \w+" d="M([\d.]+),[\d.]+l3', strip([far], None))
+    (arrow,) = re.findall(r'class="m \w+" d="M([\d.]+),[\d.]+l3', strip([far]))
     assert float(arrow) < 300  # inside the strip

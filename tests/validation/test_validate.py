@@ -17,7 +17,8 @@ import torch
 
 from tensorprog.architectures import mlp
 from tensorprog.errors import SettingError, UnknownName
-from tensorprog.exponent import Exponent, exponent
+from tensorprog.exponent import exponent
+from tensorprog.program import Axis
 from tensorprog.scale import Scale, moment
 from tensorprog.setting import setting
 from validation.cases import CASES, Case
@@ -84,9 +85,11 @@ def test_exponents_off_by_one_half_never_agree(small: Validation) -> None:
                 assert wrong is not Verdict.AGREES, (f.prediction, off)
 
 
-def _alignment_one_half(x: Scale, y: Scale, size: Exponent, what: str, *, only_mean: bool = False) -> Scale:
+def _alignment_one_half(
+    x: Scale, y: Scale, axis: Axis, what: str, *_: object, only_mean: bool = False, **__: object
+) -> Scale:
     """The planted rule: every sum gains size/2, also those whose mean survives."""
-    return moment(x, y, size / 2, what, only_mean=only_mean)
+    return moment(x, y, axis.size / 2, what, only_mean=only_mean)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from validation.measure import Quantity
 from validation.report import words
 from validation.report.plots import CLASSES, decades, panel, scale, strip
 from validation.report.provenance import Provenance, cases_of
-from validation.verdict import Verdict, rival_gap
+from validation.verdict import Verdict
 
 if TYPE_CHECKING:
     from validation.run import Finding, Validation
@@ -196,7 +196,7 @@ def _views(validation: Validation) -> list[View]:
                 words.data(case),
                 found,
                 list(words.counted(found).items()),
-                Markup(strip(found, None if validation.against else rival_gap(case.setting))),
+                Markup(strip(found)),
                 _panels(found, colours) if name in plotted else [],
                 colours,
                 name in unfolded,

@@ -157,8 +157,7 @@ def _case(name: str, findings: list[Finding], *, against: bool) -> list[str]:
 
 def _number(f: Finding) -> str:
     if f.prediction.regime is not None:
-        growth = f"; the fastest growing value is n^({words.measured(f)})" if f.sizes else ""
-        return f"{words.predicted(f)}{growth} {words.MARKS[f.verdict]}"
+        return f"{'; '.join(filter(None, (words.predicted(f), words.growth(f))))} {words.MARKS[f.verdict]}"
     return f"{words.predicted(f)}: {words.measured(f)} {words.MARKS[f.verdict]}"
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from validation.report.words import deviation
@@ -149,12 +148,8 @@ def scale() -> str:
     return f'<svg class="strip" viewBox="0 0 {STRIP} 13" width="{STRIP}" height="13" aria-hidden="true">{words}</svg>'
 
 
-def strip(findings: Sequence[Finding], gap: Fraction | None) -> str:
-    """Every number of a case: how far its slope is from the prediction, with its interval, coloured by verdict.
-
-    Args:
-        gap: the distance to the nearest rival, whose fifth is allowed; None where it is not known.
-    """
+def strip(findings: Sequence[Finding]) -> str:
+    """Every number of a case: how far its slope is from the prediction, with its interval, coloured by verdict."""
     marks: dict[Verdict, list[str]] = {v: [] for v in Verdict}
     bars: dict[Verdict, list[str]] = {v: [] for v in Verdict}
     apart = 0
@@ -175,9 +170,8 @@ def strip(findings: Sequence[Finding], gap: Fraction | None) -> str:
             marks[f.verdict].append(_mark(f.verdict, _place(off), y))
     grid = "".join(f"M{_place(v):.1f},0V{ROW}" for v in RIVALS)
     parts = [f'<path class="g" d="{grid}"/><path class="x" d="M{CENTRE},0V{ROW}"/>']
-    if gap is not None:
-        allowed = float(ALLOWANCE * gap) / REACH * HALF
-        parts.insert(0, f'<rect class="b" x="{CENTRE - allowed:.1f}" width="{2 * allowed:.1f}" height="{ROW}"/>')
+    allowed = float(ALLOWANCE * findings[0].gap) / REACH * HALF
+    parts.insert(0, f'<rect class="b" x="{CENTRE - allowed:.1f}" width="{2 * allowed:.1f}" height="{ROW}"/>')
     for v in Verdict:
         if bars[v]:
             parts.append(f'<path class="w {CLASSES[v]}" d="{"".join(bars[v])}"/>')

@@ -22,6 +22,7 @@ from validation.report.words import (
     counted,
     deviation,
     failed,
+    growth,
     judged_against,
     measured,
     ordered,
@@ -93,11 +94,11 @@ def _grid(widths: Sequence[int], seeds: int) -> str:
 
 def _regime(f: Finding) -> Text:
     """A predicted regime is one line: there is no exponent to hold a slope against."""
-    growth = f"the fastest growing value is n^({measured(f)})" if f.sizes else "nothing was measured"
+    said = growth(f) or "nothing was measured"
     if f.fit.excluded:
-        growth = f"values are not finite at width {', '.join(map(str, f.fit.excluded))}"
+        said = f"values are not finite at width {', '.join(map(str, f.fit.excluded))}"
     mark = (MARKS[f.verdict], STYLES[f.verdict])
-    return Text.assemble(f"predicted {predicted(f)} by step {f.prediction.step}; {growth} ", mark)
+    return Text.assemble(f"predicted {predicted(f)} by step {f.prediction.step}; {said} ", mark)
 
 
 def _table(findings: list[Finding]) -> Table:

@@ -166,6 +166,14 @@ def predicted(f: Finding) -> str:
     return "exactly 0" if p.exponent.infinite < 0 else p.stated
 
 
+def growth(f: Finding) -> str:
+    """Which value grows fastest and how fast, where a regime was judged; empty where nothing was measured."""
+    if f.grown is None:
+        return ""
+    site, q, _ = f.grown
+    return f"fastest: {site} {quantity(q)}, n^({measured(f)})"
+
+
 def measured(f: Finding) -> str:
     """The slope and half the width of its interval, for people."""
     if f.fit.all_zero:
