@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.seed_batching [--device cuda]
 
-Every step is measured. A ratio above one means that the batch is faster. ``validation.ensemble.WIDEST`` is read off this table.
+Every step is measured. A ratio above one means that the batch is faster. ``validation.ensemble.WIDEST`` is read off
+this table.
 """
 
 from __future__ import annotations
