@@ -17,8 +17,7 @@ import torch
 
 from tensorprog.architectures import mlp
 from tensorprog.errors import SettingError, UnknownName
-from tensorprog.exponent import exponent
-from tensorprog.program import Axis
+from tensorprog.exponent import Exponent, exponent
 from tensorprog.scale import Scale, moment
 from tensorprog.setting import setting
 from validation.cases import CASES, Case
@@ -85,11 +84,9 @@ def test_exponents_off_by_one_half_never_agree(small: Validation) -> None:
                 assert wrong is not Verdict.AGREES, (f.prediction, off)
 
 
-def _alignment_one_half(
-    x: Scale, y: Scale, axis: Axis, what: str, *_: object, only_mean: bool = False, **__: object
-) -> Scale:
+def _alignment_one_half(x: Scale, y: Scale, size: Exponent, what: str, *, only_mean: bool = False) -> Scale:
     """The planted rule: every sum gains size/2, also those whose mean survives."""
-    return moment(x, y, axis.size / 2, what, only_mean=only_mean)
+    return moment(x, y, size / 2, what, only_mean=only_mean)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +101,7 @@ def test_a_wrong_rule_in_the_engine_is_caught(
     options = {"widths": (64, 128, 256, 512, 1024), "seeds": 3, "steps": (1,), "workers": 1, "progress": False}
     right = validate(tmp_path, cases=[case], **options)  # type: ignore[arg-type]
     assert right.ok, str(right)
-    monkeypatch.setattr("tensorprog.calculus.moment", _alignment_one_half)
+    monkeypatch.setattr("tensorprog.contraction.plain_moment", _alignment_one_half)
     wrong = validate(tmp_path, cases=[case], **options)  # type: ignore[arg-type]
     assert wrong.trained == 0
     assert not wrong.ok
