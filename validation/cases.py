@@ -11,20 +11,24 @@ To add a case: build a :class:`Case` from any setting, or add a level to ``AXES`
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import combinations, product
+from typing import Any
 
-from tensorprog.architectures import mlp
+from tensorprog.architectures import mlp, resnet_mlp, transformer
 from tensorprog.derive import derive_setting
 from tensorprog.errors import UnknownName
 from tensorprog.exponent import Exponent
+from tensorprog.losses import Loss, ZLoss
+from tensorprog.optimizers import SGD, Adam, Clipped, Decayed, Optimizer
+from tensorprog.program import Program
 from tensorprog.regimes import Regime
 from tensorprog.setting import Setting, setting
 from tensorprog.stability import stable_rates
 from validation.constants import Constants, calibrated, calibrated_beyond
-from validation.data import Data, Digits
+from validation.data import CharacterSequences, Data, suitable
 
 __all__ = ["AXES", "CASES", "FULL", "QUICK", "SUITES", "Case", "Suite", "case", "covering"]
 
@@ -46,7 +50,7 @@ class Case:
         name: the registry key.
         base: what the theory is told, up to the global learning-rate exponent where ``edge`` is given.
         claim: what it shows, in a sentence.
-        data: what it is trained on.
+        data: what it is trained on; None for data that suit the program.
         edge: train at the largest exponent that is not catastrophic, plus this; None for the exponent of ``base``.
         fixed: constants in place of the calibrated ones.
     """
@@ -54,9 +58,13 @@ class Case:
     name: str
     base: Setting
     claim: str = ""
-    data: Data = field(default_factory=Digits)
+    data: Data = None  # type: ignore[assignment]  # never None after construction
     edge: Fraction | None = None
     fixed: Constants | None = None
+
+    def __post_init__(self) -> None:
+        if self.data is None:
+            object.__setattr__(self, "data", suitable(self.base.program))
 
     @cached_property
     def lr_exponent(self) -> Exponent:
@@ -135,7 +143,59 @@ def _registered() -> Iterator[Case]:
         yield Case(wild, base, claim, edge=BEYOND)
 
 
-CASES: Mapping[str, Case] = {c.name: c for c in _registered()}
+NETWORKS: Mapping[str, Program] = {
+    "resnet-mlp": resnet_mlp(blocks=2, norm="rmsnorm"),
+    "llama": transformer(blocks=1, activation="silu", norm="rmsnorm", positions="rotary", gated_mlp=True, grouped=True),
+    "zero-query": transformer(blocks=1, head_dim_exponent=1, attention_scale="1/d", zero_query=True),
+    "qk-norm": transformer(blocks=1, qk_norm="shared"),
+    "tied": transformer(blocks=1, tied=True, output_exponent=-1),
+}
+"""Networks trained in muP."""
+
+ENTRIES: Mapping[str, tuple[Optimizer, Loss | str, str]] = {
+    "z-loss": (SGD(), ZLoss(coefficient=1.0), "a width-independent z-loss needs n^-1, like MSE"),
+    "clipped": (Clipped("sgd", threshold=1e-9), "mse", "clipped gradients allow n^0 under MSE"),
+    "epsilon": (Adam(0, epsilon=1.0), "ce", "an epsilon that does not shrink with its gradients turns Adam into SGD"),
+    "decay": (Decayed("sgd", "1/2", decay=1e-7), "ce", "decay n^(1/2) at rate n^-1/2 takes a fraction of every weight"),
+}
+"""Optimizers and losses whose options change exponents, in SP; constants such that the option acts at all widths."""
+
+
+def _variants() -> Iterator[Case]:
+    """Networks, optimizers and losses besides the grid of ``AXES``."""
+    heads: Mapping[str, Mapping[str, Any]] = {
+        "transformer": {},
+        "transformer-long-heads": {"head_dim_exponent": 1},
+        "transformer-long-heads-1/d": {"head_dim_exponent": 1, "attention_scale": "1/d"},
+    }
+    claim = "every matrix, the attention logits and the logits of a transformer scale as derived"
+    for name, chosen in heads.items():
+        small = transformer(blocks=1, **chosen)
+        for scaling, trained in product(("sp", "sp-full-align", "mup"), ("adam", "sgd")):
+            if trained == "sgd" and chosen:
+                continue
+            rate = {"sgd": "-1/2", "adam": "-1"}[trained] if scaling == "sp" else 0
+            base = setting(small, scaling, optimizer_=trained, lr_exponent=rate)
+            yield Case(f"{name}-{scaling}-{trained}", base, claim)
+    for name, network in NETWORKS.items():
+        yield Case(f"{name}-mup-adam", setting(network, "mup", optimizer_="adam"), "its muP is muP")
+    for name in ("resnet-mlp", "llama", "tied"):
+        yield Case(f"{name}-mup-sgd", setting(NETWORKS[name], "mup", optimizer_="sgd"), "its muP is muP")
+    # Attention moves at second order under SGD: it takes a larger rate than the calibrated one to see where it goes.
+    long = transformer(blocks=1, **heads["transformer-long-heads-1/d"])
+    fast, short = Constants(4e5), CharacterSequences(batch=4, probe=16, context=4)
+    for scaling in ("sp-full-align", "mup"):
+        base = setting(long, scaling, optimizer_="sgd")
+        yield Case(f"transformer-long-heads-1/d-{scaling}-sgd", base, claim, data=short, fixed=fast)
+    two = mlp(hidden_layers=2)
+    for name, (optimizer, loss, claim) in ENTRIES.items():
+        yield Case(f"sp-{name}-2", setting(two, "sp", optimizer_=optimizer, loss_=loss), claim, edge=Fraction(0))
+    wild = setting(two, "sp", optimizer_="sgd", loss_=ZLoss(coefficient=1.0), lr_exponent="-1/2")
+    claim = "at n^-1/2, where cross-entropy alone trains, a z-loss feeds the logits back"
+    yield Case("sp-z-loss-2-beyond", wild, claim, fixed=Constants(30.0, output_scale=1.0))
+
+
+CASES: Mapping[str, Case] = {c.name: c for c in (*_registered(), *_variants())}
 
 
 def covering(axes: Mapping[str, tuple[str, ...]], strength: int, first: tuple[str, ...] = ()) -> list[dict[str, str]]:
@@ -169,12 +229,24 @@ ANCHORS = ("sp-sgd-ce-2", "sp-sgd-mse-2", "sp-adam-ce-2", "mup-adam-ce-2")
 def _quick() -> tuple[str, ...]:
     at_edge = [_name(row) for row in covering(AXES, 2, ANCHORS)]
     wild = [f"{p}-{o}-ce-2-beyond" for p in ("sp", "mup") for o in AXES["optimizer"]]
-    return (*at_edge, "sp-sgd-mse-2-beyond", *wild)
+    return (*at_edge, "sp-sgd-mse-2-beyond", *wild, *FEW_VARIANTS)
+
+
+FEW_VARIANTS = (
+    "transformer-sp-sgd",
+    "transformer-mup-adam",
+    "transformer-long-heads-sp-full-align-adam",
+    "transformer-long-heads-1/d-mup-adam",
+    "llama-mup-adam",
+    "resnet-mlp-mup-adam",
+    *(f"sp-{name}-2" for name in ENTRIES),
+    "sp-z-loss-2-beyond",
+)
 
 
 def _full() -> tuple[str, ...]:
     wild = [f"{p}-{o}-{loss}-2-beyond" for p, o, loss in product(*list(AXES.values())[:3])]
-    return (*(name for name in CASES if not name.endswith("-beyond")), *wild)
+    return (*(name for name in CASES if not name.endswith("-beyond")), *wild, "sp-z-loss-2-beyond")
 
 
 QUICK = Suite("quick", _quick(), widths=(128, 256, 512, 1024, 2048), seeds=4, steps=(1, 3))

@@ -44,6 +44,11 @@ class Program:
     description: dict[str, object] = field(default_factory=dict, compare=False, hash=False)
     observed: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def reads_sequences(self) -> bool:
+        """Whether positions look at each other: the program needs sequences for data."""
+        return any(getattr(ins, "across", False) for ins in self.instructions)
+
     def consumers(self, index: int) -> tuple[int, ...]:
         """The instructions that read a value."""
         return self._readers[index]

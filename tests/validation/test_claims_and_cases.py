@@ -136,9 +136,10 @@ def test_corrections_are_remainders_parts_and_smaller_terms() -> None:
 
 
 def test_the_registry_is_the_product_of_its_axes() -> None:
-    at_edge = [n for n in CASES if not n.endswith("-beyond")]
-    assert len(at_edge) == 5 * 4 * 3 * 4 * 2
-    assert {case(n) for n in at_edge} == {CASES[n] for n in at_edge}
+    names = ["-".join(values[:4]) + "-zero" * (values[4] == "zero") for values in product(*AXES.values())]
+    assert len(names) == 5 * 4 * 3 * 4 * 2
+    assert {*names, *(f"{n}-beyond" for n in names)} <= set(CASES)
+    assert {case(n) for n in names} == {CASES[n] for n in names}
     with pytest.raises(UnknownName, match="accepted are sp-sgd-ce-2"):
         case("sp-sgd-ce-7")
 
@@ -165,6 +166,17 @@ def test_suites_name_cases_and_cover_every_pair_of_levels() -> None:
     for a, b in combinations(AXES, 2):
         assert {(r[a], r[b]) for r in rows} == set(product(AXES[a], AXES[b]))
     assert len(rows) < 30
+
+
+def test_what_is_not_on_the_grid_is_derived_as_claimed() -> None:
+    """Every other case is stable or diverges in a controlled way, but for the one whose claim is that it does not."""
+    others = [c for c in CASES.values() if c.name.split("-")[0] not in AXES["parametrization"]]
+    assert {c.base.program.label.split("(")[0] for c in others} == {"transformer", "resnet-mlp"}
+    for c in others:
+        assert derive_setting(c.setting).regime is not Regime.CATASTROPHIC, c.name
+    edges = {name: str(CASES[f"sp-{name}-2"].lr_exponent) for name in ("z-loss", "clipped", "epsilon", "decay")}
+    assert edges == {"z-loss": "-1", "clipped": "0", "epsilon": "-1/2", "decay": "-1/2"}
+    assert derive_setting(CASES["sp-z-loss-2-beyond"].setting).regime is Regime.CATASTROPHIC
 
 
 # -- constants

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from tensorprog.errors import UnknownName
+from tensorprog.program import Program
 from validation.data.batch import Batch, Data
 from validation.data.characters import Characters, CharacterSequences
 from validation.data.cifar10 import CIFAR10
@@ -33,6 +34,7 @@ __all__ = [
     "Teacher",
     "TeacherRegression",
     "data",
+    "suitable",
 ]
 
 DATA: Mapping[str, Callable[..., Data]] = MappingProxyType(
@@ -41,6 +43,11 @@ DATA: Mapping[str, Callable[..., Data]] = MappingProxyType(
         for entry in (Digits, Teacher, TeacherRegression, Characters, CharacterSequences, MNIST, CIFAR10)
     }
 )
+
+
+def suitable(program: Program) -> Data:
+    """Small data without files of the form that a program reads: sequences, or vectors."""
+    return CharacterSequences(batch=2, probe=16, context=8) if program.reads_sequences else Digits()
 
 
 def data(name: str | Data, **options: object) -> Data:
