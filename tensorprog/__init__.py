@@ -10,6 +10,7 @@ from tensorprog.derive import derive
 from tensorprog.errors import TensorprogError
 from tensorprog.exponent import Exponent
 from tensorprog.family import Family
+from tensorprog.finetuning import freeze, lora
 from tensorprog.layerwise import layer_rates
 from tensorprog.parametrizations import Parametrization
 from tensorprog.phase import PhaseDiagram, phase
@@ -30,7 +31,9 @@ __all__ = [
     "Regime",
     "TensorprogError",
     "derive",
+    "freeze",
     "layer_rates",
+    "lora",
     "max_stable_lr",
     "mlp",
     "phase",

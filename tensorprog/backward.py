@@ -39,7 +39,7 @@ class Backward:
     Args:
         instructions: the first is the cotangent of the output (chi = dL/d output).
         first: the index of the first instruction.
-        gradients: for each weight, the pairs (out, into) of values whose outer products sum to its gradient.
+        gradients: for each trained weight, the pairs (out, into) of values whose outer products sum to its gradient.
         names: how explanations call the emitted values, for example ``dx(hidden.1)``.
     """
 
@@ -50,7 +50,7 @@ class Backward:
 
 
 def backward(program: Program) -> Backward:
-    """Differentiate a program with respect to its weights."""
+    """Differentiate a program with respect to its trained weights."""
     return _Differentiation(program).run()
 
 
@@ -62,7 +62,7 @@ class _Differentiation:
         self.names: list[str] = []
         self.labels = program.value_names
         self.cotangents: dict[int, list[int]] = {}
-        self.gradients: dict[Weight, list[tuple[int, int]]] = {w: [] for w in program.weights}
+        self.gradients: dict[Weight, list[tuple[int, int]]] = {w: [] for w in program.weights if w.trained}
 
     def emit(self, instruction: Instruction, axis: Axis | None, name: str) -> int:
         self.emitted.append(instruction)
@@ -72,7 +72,7 @@ class _Differentiation:
 
     def run(self) -> Backward:
         program = self.program
-        trained = program.depends_on_weights
+        trained = program.trained_values
         chi = self.emit(Data("chi", program.axes[program.output]), program.axes[program.output], "chi")
         self.cotangents[program.output] = [chi]
         for i in reversed(range(len(program.instructions))):
@@ -100,7 +100,8 @@ class _Differentiation:
 
         match ins:
             case MatMul(weight, (x,), transposed):
-                self.gradients[weight].append((x, d) if transposed else (d, x))
+                if weight.trained:
+                    self.gradients[weight].append((x, d) if transposed else (d, x))
                 if trained[x]:
                     to(x, MatMul(weight, (d,), not transposed))
             case Apply(function, (x,), order, over):

@@ -81,7 +81,8 @@ def _parts(derivation: Derivation, target: str, t: int) -> Iterator[Scale]:
     if quantity == "activation":
         yield from (step.initial[site.activation], step.change[site.activation])
     elif quantity == "feature":
-        yield from _products(step, site)
+        for s in program.sharing(site):
+            yield from _products(step, s)
 
 
 def _products(step: Step, site: Site) -> Iterable[Scale]:

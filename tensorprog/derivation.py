@@ -11,7 +11,7 @@ from tensorprog.alignment import DERIVED
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.explain import Explanation, explanation
 from tensorprog.exponent import Exponent
-from tensorprog.program import Role, Site
+from tensorprog.program import Site
 from tensorprog.regimes import Finding, Learning, Regime, Verdict
 from tensorprog.scale import Scale
 from tensorprog.setting import Setting
@@ -162,7 +162,8 @@ class Derivation:
 
     def _is_output(self, site: Site) -> bool:
         """Nothing lies between this weight and the logits: it has no feature of its own."""
-        return site.weight.role is Role.READOUT or site.activation == self.setting.program.output
+        program = self.setting.program
+        return site.product in program.logit_terms or site.activation == program.output
 
     # -- explanations
 

@@ -43,7 +43,7 @@ class ABC:
 
 
 Rates = Callable[[Mapping[Weight, ABC], Optimizer], Mapping[Weight, Exponent]]
-"""How an entry gives the c of every weight once a and b are known."""
+"""How an entry gives the c of every trained weight once a and b are known."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Parametrization:
         rates = self.c
         if callable(rates):
             c = rates(result, optimizer)
-            result = {w: replace(abc, c=c[w]) for w, abc in result.items()}
+            result = {w: replace(abc, c=c.get(w, ZERO)) for w, abc in result.items()}
         return self._override(result, program)
 
     def _shape(self, weight: Weight, program: Program) -> ABC:
@@ -217,8 +217,9 @@ def unit_updates(shapes: Mapping[Weight, ABC], optimizer: Optimizer) -> dict[Wei
         out = Scale.source((arriving if w.out.wide else ZERO) - abc.a, rule="constant", what="dh")
         return Parameter(w, (Gradient.of([(out, into)]),), lambda: -abc.b)
 
-    steps = optimizer.update([seen(w, abc) for w, abc in shapes.items()])
-    return {w: _unit(steps[w], w) - abc.a for w, abc in shapes.items()}
+    trained = {w: abc for w, abc in shapes.items() if w.trained}
+    steps = optimizer.update([seen(w, abc) for w, abc in trained.items()])
+    return {w: _unit(steps[w], w) - abc.a for w, abc in trained.items()}
 
 
 def _unit(parts: Iterable[Part], weight: Weight) -> Exponent:

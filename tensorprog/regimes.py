@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.program import Program, Role, Scaled
+from tensorprog.program import MatMul, Program, Role, Scaled
 from tensorprog.scale import Scale
 from tensorprog.trajectory import Step, Trajectory
 
@@ -173,6 +173,8 @@ def _tolerated(program: Program, name: str, i: int, step: Step, scale: Scale) ->
         return Finding("value", "logits", step.t, what, scale)
     if i in dict(program.observed).values():
         return Finding("value", name, step.t, "the softmax saturates and bounds it", scale)
+    if any(isinstance(program.instructions[j], MatMul) for j in program.consumers(i)):
+        return Finding("value", _site(name), step.t, "what reads it is small enough to bound it", scale)
     return Finding("pre-activation", _site(name), step.t, "the nonlinearity saturates and bounds it", scale)
 
 
@@ -190,8 +192,8 @@ def _learning(program: Program, path: Trajectory) -> tuple[Learning, list[Findin
     if all(_is_order_one(last.effective[s.product]) for s in matrices):
         what = f"learning is {Learning.MAXIMAL}: {Learning.MAXIMAL.meaning}"
         return Learning.MAXIMAL, [Finding("update", "logits", last.t, what, moved)]
-    readers = [s for s in program.sites if s.weight.role is Role.READOUT]
-    inputs = [program.instructions[s.product].args[0] for s in readers]
+    products = [program.instructions[i] for i in sorted(program.logit_terms)]
+    inputs = [p.args[0] for p in products if isinstance(p, MatMul) and p.axes[1].wide]
     still = all(last.change[i].falls_below(ZERO) for i in inputs)
     learning = Learning.KERNEL if still else Learning.FEATURE
     found = []

@@ -13,7 +13,7 @@ from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
 from tensorprog.losses import Loss, loss
 from tensorprog.optimizers import SGD, Optimizer, optimizer
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
-from tensorprog.program import Program, Role, Weight
+from tensorprog.program import Program, Weight
 
 __all__ = ["Setting", "setting"]
 
@@ -43,14 +43,15 @@ class Setting:
     values: Mapping[str, Exponent] = field(default_factory=dict)
 
     def exponents(self) -> dict[Weight, ABC]:
-        """(a, b, c) of every weight, with the global exponent and the zero readout folded in."""
+        """(a, b, c) of every weight, the global exponent folded in; b = oo starts one at zero, c = oo freezes it."""
         return self._exponents(self.optimizer)
 
     def _exponents(self, optimizer_: Optimizer) -> dict[Weight, ABC]:
         result = {}
         for w, abc in self.parametrization.assign(self.program, optimizer_).items():
-            b = INFINITE if w.zero or (self.zero_readout and w.role is Role.READOUT) else abc.b
-            result[w] = ABC(abc.a, b, abc.c - self.lr_exponent).substitute(self.values)
+            b = INFINITE if w.zero or (self.zero_readout and w in self.program.readouts) else abc.b
+            c = abc.c - self.lr_exponent if w.trained else INFINITE
+            result[w] = ABC(abc.a, b, c).substitute(self.values)
         return result
 
     @property
@@ -136,13 +137,12 @@ def setting(
 
 
 def _consistent(s: Setting) -> None:
-    s.optimizer.check(s.program.weights)
-    readouts = [w for w in s.program.weights if w.role is Role.READOUT]
+    s.optimizer.check([w for w in s.program.weights if w.trained])
     if s.zero_readout:
-        if not readouts:
+        if not s.program.readouts:
             raise SettingError("zero_readout", True, f"the program {s.program.label} has no readout (wide -> finite)")
         for target, key in s.parametrization.overrides:
-            if key == "b" and target in {"readout", *(w.name for w in readouts)}:
+            if key == "b" and target in {"readout", *(w.name for w in s.program.readouts)}:
                 raise SettingError("zero_readout", True, f"contradicts the explicit {target}.b; give one of them")
     with suppress(Undecided):  # rates that depend on symbols are found region by region
         s.exponents()

@@ -18,7 +18,7 @@ from tensorprog.exponent import INFINITE, ZERO, ZERO_SIZE, Exponent, symbol
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import Parametrization
-from tensorprog.program import Program, Role
+from tensorprog.program import Program
 from tensorprog.region import Region, interval, run_at
 from tensorprog.setting import Setting, setting
 from tensorprog.trajectory import PATIENCE, Step, trajectory
@@ -161,7 +161,7 @@ def _updates(step: Step, program: Program) -> Iterator[Exponent]:
     yield from _activations(step, program)
     if step.t:
         for site in program.sites:
-            if site.weight.role is not Role.READOUT:
+            if site.product not in program.logit_terms:
                 yield step.effective[site.product].top
                 yield step.propagating[site.product].top
 

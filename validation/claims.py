@@ -121,9 +121,10 @@ def parts(of: Setting, prediction: Prediction) -> Iterator[Key]:
             yield site, Quantity.ACTIVATION, 0
             yield site, Quantity.FEATURE, t
         case Quantity.FEATURE:
-            yield site, Quantity.EFFECTIVE, t
-            if next(s for s in of.program.sites if s.name == site).trained_input:
-                yield site, Quantity.PROPAGATING, t
+            for s in of.program.sharing(next(s for s in of.program.sites if s.name == site)):
+                yield s.name, Quantity.EFFECTIVE, t
+                if s.trained_input:
+                    yield s.name, Quantity.PROPAGATING, t
         case Quantity.LOGITS | Quantity.LOGIT_UPDATE:
             if prediction.quantity is Quantity.LOGITS:
                 yield OUTPUT, Quantity.LOGITS, 0

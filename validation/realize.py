@@ -57,8 +57,8 @@ POSITIONS = "positions"
 """The data instruction that is the identity of the context, one row a position."""
 
 
-HEADS = {"heads": 4, "groups": 4, "head dimension": 16}
-"""Numbers of coordinates of the factors of attention axes where they are finite and nothing else is said."""
+FINITE = {"heads": 4, "groups": 4, "head dimension": 16, "rank": 16}
+"""Numbers of coordinates of finite axes inside a network where nothing else is said."""
 LARGEST_DRAWN_ON_CPU = 1 << 22
 """Entries of a matrix of width 2048."""
 
@@ -102,7 +102,7 @@ class Realization:
             return first * second
         if axis.wide:
             return round(float((width or self.width) ** float(axis.size.const)) / axis.per)
-        known = {**HEADS, **self.sizes}
+        known = {**FINITE, **self.sizes}
         if axis.name not in known:
             raise SettingError(f"size of axis {axis.name!r}", "nothing", f"sizes are given for {', '.join(self.sizes)}")
         return known[axis.name] // axis.per
@@ -162,7 +162,7 @@ class Network(nn.Module):
     def _initial(self, weight: Weight, gain: float, place: int) -> nn.Parameter:
         seeds = self.seeds or [self.realization.seed]
         drawn = [self._drawn(weight, gain, place, seed) for seed in seeds]
-        return nn.Parameter(drawn[0] if self.seeds is None else torch.stack(drawn))
+        return nn.Parameter(drawn[0] if self.seeds is None else torch.stack(drawn), requires_grad=weight.trained)
 
     def _drawn(self, weight: Weight, gain: float, place: int, seed: int) -> Tensor:
         real = self.realization
@@ -185,11 +185,12 @@ class Network(nn.Module):
         return found
 
     def groups(self) -> list[dict[str, Any]]:
-        """One parameter group per weight, with lr = base_lr (n / n0)^-c."""
+        """One parameter group per trained weight, with lr = base_lr (n / n0)^-c."""
         rate = self.realization.base_lr
         return [
             {"params": [self.parameter(w)], "lr": rate * self.realization.power(-self.exponents[w].c)}
             for w in self.program.weights
+            if w.trained
         ]
 
     def product(self, matmul: MatMul, w: Tensor, x: Tensor) -> Tensor:
@@ -309,7 +310,7 @@ class Network(nn.Module):
     def _power(self, ins: Scaled) -> float:
         if ins.over is None:
             return self.realization.power(ins.power)
-        return float(self._counts[ins.over] ** float(ins.power.const))
+        return float(self._size(ins.over) ** float(ins.power.const))
 
     @cached_property
     def _counts(self) -> dict[Axis, int]:

@@ -10,6 +10,7 @@ from keyword import iskeyword
 from tensorprog.alignment import ALIGNMENTS
 from tensorprog.architectures import ARCHITECTURES
 from tensorprog.cli.entries import entry_options, read_options, split
+from tensorprog.cli.finetuning import FINETUNING, tuned
 from tensorprog.cli.parser import Given, Group, Option, UsageError, listed, naming, shortened
 from tensorprog.cli.training import (
     LOSS,
@@ -26,7 +27,7 @@ from tensorprog.exponent import Exponent, exponent
 from tensorprog.nonlinearities import NONLINEARITIES
 from tensorprog.optimizers import optimizer
 from tensorprog.parametrizations import PARAMETRIZATIONS, Parametrization, parametrization
-from tensorprog.program import Program, Role, Weight
+from tensorprog.program import Program, Weight
 from tensorprog.region import assumptions
 from tensorprog.setting import MAX_STEPS, Setting, setting
 
@@ -106,7 +107,7 @@ def setting_groups(*, several: bool = False) -> list[Group]:
         Option("--b", "initial standard deviations n^-b of every layer, in place of --parametrization", "LIST"),
         Option("--c", "learning rates n^-c of every layer, in place of --parametrization", "LIST"),
     )
-    return [Group("network", network), Group("training", training), Group("exponents", scalings)]
+    return [Group("network", network), Group("training", training), FINETUNING, Group("exponents", scalings)]
 
 
 # -- exponents -----------------------------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ def read_parametrization(
         if f"--{key}" in given:
             raise UsageError("--set", f"got {shortened(text)}, but --{key} gives every {key} already; give one of them")
         weights = _targets(text, target, programs)
-        if key == "b" and "--zero-readout" in given and any(w.role is Role.READOUT for w in weights):
+        if key == "b" and "--zero-readout" in given and any(w in p.readouts for p in programs for w in weights):
             raise UsageError("--zero-readout", f"contradicts --set {text}; give one of them")
     for (target, key), e in changed.items():
         with naming("--set"):
@@ -268,7 +269,7 @@ def read_programs(given: Given) -> list[Program]:
         # An entry checks its own parameters; the error is the last named one's unless it says otherwise.
         with naming(next((flags[n] for n, v in chosen.items() if isinstance(v, str)), "--model")):
             programs.append(ARCHITECTURES[model](**chosen))
-    return programs
+    return [tuned(given, program) for program in programs]
 
 
 def read_kind(given: Given, kind: Kind, default: Sequence[str]) -> list[str]:

@@ -64,17 +64,19 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class Weight:
-    """A trainable matrix with axes out x in; a bias or gain has ``into = ONE``.
+    """A matrix with axes out x in; a bias or gain has ``into = ONE``.
 
     Args:
         zero: the layer starts it at exact zeros (a gain's deviation from one, an adapter's second factor), whatever the
             parametrization says of its role.
+        trained: False for a frozen weight, which no optimizer sees.
     """
 
     name: str
     out: Axis
     into: Axis
     zero: bool = False
+    trained: bool = True
 
     def __hash__(self) -> int:
         # Interpreters look weights up at every instruction; the default hash goes through both axes' exponents.

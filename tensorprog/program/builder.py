@@ -94,13 +94,18 @@ class Builder:
             raise ProgramError(f"axis {first.name!r} cannot be multiplied by itself")
         return Axis(f"{first.name} x {second.name}", first.size + second.size, (first, second))
 
-    def weight(self, name: str, out: Axis, into: Axis, *, zero: bool = False) -> Weight:
-        """Declare a trainable matrix; its role follows from the axes. ``zero``: it starts at exact zeros."""
+    def weight(self, name: str, out: Axis, into: Axis, *, zero: bool = False, trained: bool = True) -> Weight:
+        """Declare a matrix; its role follows from the axes.
+
+        Args:
+            zero: it starts at exact zeros.
+            trained: False for a frozen one.
+        """
         if name in self._weights:
             raise ProgramError(f"weight {name!r} is declared twice; reuse the first handle to share it")
         if not name or name != name.strip() or "=" in name:
             raise ProgramError(f"weight name {name!r}: names are non-empty and contain no '='")
-        self._weights[name] = Weight(name, out, into, zero)
+        self._weights[name] = Weight(name, out, into, zero, trained)
         return self._weights[name]
 
     # -- instructions

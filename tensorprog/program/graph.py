@@ -62,17 +62,41 @@ class Program:
         return tuple(map(tuple, found))
 
     @cached_property
-    def depends_on_weights(self) -> tuple[bool, ...]:
-        """For each value, whether any weight was used to compute it."""
+    def trained_values(self) -> tuple[bool, ...]:
+        """For each value, whether training changes it: whether any trained weight was used to compute it."""
         trained: list[bool] = []
         for ins in self.instructions:
-            trained.append(isinstance(ins, MatMul) or any(trained[a] for a in ins.args))
+            own = isinstance(ins, MatMul) and ins.weight.trained
+            trained.append(own or any(trained[a] for a in ins.args))
         return tuple(trained)
+
+    @cached_property
+    def logit_terms(self) -> frozenset[int]:
+        """The values that the logits are a sum of, up to multipliers."""
+        found, waiting = set[int](), [self.output]
+        while waiting:
+            found.add(i := waiting.pop())
+            ins = self.instructions[i]
+            waiting += ins.args if isinstance(ins, Add | Scaled) else ()
+        return frozenset(found)
+
+    @cached_property
+    def readouts(self) -> tuple[Weight, ...]:
+        """The weights that write the logits and are no other layer's, such as a tied embedding.
+
+        Others may map a wide axis to a finite one as well: a router, an adapter of finite rank.
+        """
+        written = (s.weight for s in self.sites if s.product in self.logit_terms)
+        return tuple(dict.fromkeys(w for w in written if w.role is Role.READOUT))
+
+    def sharing(self, site: Site) -> tuple[Site, ...]:
+        """The sites whose products are summands of the same layer: a weight, its bias, its adapter."""
+        return tuple(s for s in self.sites if s.activation == site.activation)
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Where each weight acts, in program order."""
-        trained, found, uses = self.depends_on_weights, [], dict.fromkeys(self.weights, 0)
+        trained, found, uses = self.trained_values, [], dict.fromkeys(self.weights, 0)
         for i, ins in enumerate(self.instructions):
             if not isinstance(ins, MatMul):
                 continue
@@ -92,27 +116,39 @@ class Program:
             names[site.product] = f"h({site.name})"
             for i in self.consumers(site.product):
                 ins = self.instructions[i]
-                if site.weight.role is not Role.VECTOR and isinstance(ins, Add) and self._adds_bias(ins):
+                if site.weight.role is not Role.VECTOR and isinstance(ins, Add) and self._one_layer(ins):
                     names[i], names[site.product] = f"h({site.name})", f"Wx({site.name})"
         names[self.output] = "logits"
         return tuple(names)
 
     def _activation(self, index: int) -> int:
-        """Follow a product through a bias and into the nonlinearity, where these are its only readers."""
+        """Follow a product through the layer's sum and into the nonlinearity, where these are its only readers."""
+        found = index
         while len(self.consumers(index)) == 1:
-            (reader,) = self.consumers(index)
-            ins = self.instructions[reader]
-            if isinstance(ins, Add) and self._adds_bias(ins):
-                index = reader
-                continue
-            if isinstance(ins, Scaled) and reader == self.output:
-                return reader
-            return reader if isinstance(ins, Apply) else index
-        return index
+            (index,) = self.consumers(index)
+            ins = self.instructions[index]
+            if (isinstance(ins, Add) and self._one_layer(ins)) or (isinstance(ins, Scaled) and index == self.output):
+                found = index
+            elif not isinstance(ins, Scaled):
+                return index if isinstance(ins, Apply) and found in ins.args else found
+        return found
 
-    def _adds_bias(self, ins: Add) -> bool:
+    def _one_layer(self, ins: Add) -> bool:
+        """Is it a product of weights with a value plus a bias, or plus other products with the same value?"""
         parts = [self.instructions[a] for a in ins.args]
-        return any(isinstance(p, MatMul) and p.weight.into is ONE for p in parts)
+        if any(isinstance(p, MatMul) and p.weight.into is ONE for p in parts):
+            return True
+        acted_on = {self._acted_on(a) for a in ins.args}
+        return len(acted_on) == 1 and None not in acted_on
+
+    def _acted_on(self, index: int) -> int | None:
+        """The value x of a product L x of weights with it, read by nothing else on the way; None for other values."""
+        found = None
+        while isinstance(ins := self.instructions[index], MatMul | Scaled):
+            if found is not None and len(self.consumers(index)) > 1:
+                break
+            index = found = ins.args[0]
+        return found
 
     def read_values(self) -> frozenset[int]:
         """Values that a weight or a contraction over a wide axis reads; what a norm layer reads may diverge."""

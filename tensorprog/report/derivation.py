@@ -9,7 +9,6 @@ from itertools import groupby
 from tensorprog.derivation import Derivation, SiteExponents, StepExponents, assumptions
 from tensorprog.exponent import Exponent
 from tensorprog.family import Family
-from tensorprog.program import Role
 from tensorprog.regimes import Regime
 from tensorprog.region import Region
 from tensorprog.report.document import (
@@ -189,7 +188,7 @@ def _closed_forms(f: Family, scopes: list[Scope]) -> Grid:
     sections = []
     for site in f.setting.program.sites:
         names = ["activation", "effective", *(["propagating"] if site.trained_input else [])]
-        names += [] if site.weight.role is Role.READOUT else ["feature"]
+        names += [] if site.product in f.setting.program.logit_terms else ["feature"]
         sections.append(Section("", tuple(_forms(scopes, f"{site.name}.{name}") for name in names)))
     for name, _ in f.setting.program.observed:
         sections.append(Section("", tuple(_forms(scopes, f"{name}.{q}") for q in ("activation", "feature"))))
