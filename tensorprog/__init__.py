@@ -11,6 +11,7 @@ from tensorprog.errors import TensorprogError
 from tensorprog.exponent import Exponent
 from tensorprog.family import Family
 from tensorprog.finetuning import freeze, lora
+from tensorprog.formula import Formula, formula
 from tensorprog.layerwise import layer_rates
 from tensorprog.parametrizations import Parametrization
 from tensorprog.phase import PhaseDiagram, phase
@@ -24,6 +25,7 @@ __all__ = [
     "Derivation",
     "Exponent",
     "Family",
+    "Formula",
     "Learning",
     "Parametrization",
     "PhaseDiagram",
@@ -32,6 +34,7 @@ __all__ = [
     "TensorprogError",
     "derive",
     "freeze",
+    "formula",
     "layer_rates",
     "lora",
     "max_stable_lr",

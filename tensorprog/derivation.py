@@ -11,7 +11,7 @@ from tensorprog.alignment import DERIVED
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.explain import Explanation, explanation
 from tensorprog.exponent import Exponent
-from tensorprog.program import Site
+from tensorprog.program import Program, Site
 from tensorprog.regimes import Finding, Learning, Regime, Verdict
 from tensorprog.scale import Scale
 from tensorprog.setting import Setting
@@ -156,14 +156,9 @@ class Derivation:
             activation,
             step.effective[site.product].top,
             step.propagating[site.product].top if site.trained_input else None,
-            None if self._is_output(site) else step.change[site.activation].top,
+            None if _is_output(self.setting.program, site) else step.change[site.activation].top,
             moved,
         )
-
-    def _is_output(self, site: Site) -> bool:
-        """Nothing lies between this weight and the logits: it has no feature of its own."""
-        program = self.setting.program
-        return site.product in program.logit_terms or site.activation == program.output
 
     # -- explanations
 
@@ -174,26 +169,7 @@ class Derivation:
             UnknownName: listing the targets of this program.
         """
         self._check_step(step)
-        here = self.path.at(step)
-        output = self.setting.program.output
-        table: dict[str, Scale] = {"logits": here.now[output]}
-        if step:
-            table |= {"logit_update": here.change[output], "loss_gradient": here.chi}
-        for name, i in self.setting.program.observed:
-            table[f"{name}.activation"] = here.now[i]
-            if step:
-                table[f"{name}.feature"] = here.change[i]
-        for s in self.setting.program.sites:
-            table[f"{s.name}.activation"] = here.now[s.activation]
-            if here.perturbed is not None:
-                table[f"{s.name}.perturbation"] = here.perturbed.effective[s.product]
-            if not step:
-                continue
-            table[f"{s.name}.effective"] = here.effective[s.product]
-            if s.trained_input:
-                table[f"{s.name}.propagating"] = here.propagating[s.product]
-            if not self._is_output(s):
-                table[f"{s.name}.feature"] = here.change[s.activation]
+        table = scales(self.setting.program, self.path.at(step), initial=not step)
         if target not in table:
             raise UnknownName(f"target at step {step}", target, table)
         return table[target]
@@ -288,6 +264,38 @@ class Derivation:
 def _observed(index: int, step: Step, t: int) -> SiteExponents:
     """A value that no weight writes: its size and its change."""
     return SiteExponents(OBSERVED, step.now[index].top, feature=step.change[index].top if t else None)
+
+
+def scales(program: Program, here: Step, *, initial: bool) -> dict[str, Scale]:
+    """The graded scales of a step by target: ``"readout.effective"``, ``"hidden.1.feature"``, ``"logits"``.
+
+    Args:
+        initial: leave out what there is after a step only.
+    """
+    table: dict[str, Scale] = {"logits": here.now[program.output]}
+    if not initial:
+        table |= {"logit_update": here.change[program.output], "loss_gradient": here.chi}
+    for name, i in program.observed:
+        table[f"{name}.activation"] = here.now[i]
+        if not initial:
+            table[f"{name}.feature"] = here.change[i]
+    for s in program.sites:
+        table[f"{s.name}.activation"] = here.now[s.activation]
+        if here.perturbed is not None:
+            table[f"{s.name}.perturbation"] = here.perturbed.effective[s.product]
+        if initial:
+            continue
+        table[f"{s.name}.effective"] = here.effective[s.product]
+        if s.trained_input:
+            table[f"{s.name}.propagating"] = here.propagating[s.product]
+        if not _is_output(program, s):
+            table[f"{s.name}.feature"] = here.change[s.activation]
+    return table
+
+
+def _is_output(program: Program, site: Site) -> bool:
+    """Nothing lies between this weight and the logits: it has no feature of its own."""
+    return site.product in program.logit_terms or site.activation == program.output
 
 
 _FORMULAS = {

@@ -191,7 +191,11 @@ def _irredundant(forms: Iterable[Exponent]) -> tuple[Exponent, ...]:
             g = g / abs(g.coefficients[0][1])
             if g in kept or _farkas(g, tuple(kept)):
                 continue
-            kept = [h for h in kept if not _farkas(h, (*(k for k in kept if k is not h), g))]
+            # One at a time: of two constraints that imply each other (an empty region's do), one must stay.
+            for h in tuple(kept):
+                rest = [k for k in kept if k is not h]
+                if _farkas(h, (*rest, g)):
+                    kept = rest
         kept.append(g)
     return tuple(kept)
 

@@ -13,7 +13,7 @@ from tensorprog.cli.options import SYMBOLS, setting_groups
 from tensorprog.cli.output import OUTPUT
 from tensorprog.cli.parser import Given, Group, Option, UsageError, parse, shortened
 from tensorprog.cli.sweep import SWEEP, sweep
-from tensorprog.cli.symbolic import PHASE, phase
+from tensorprog.cli.symbolic import FORMULA, PHASE, formula, phase
 from tensorprog.cli.validate import VALIDATION, validate
 from tensorprog.cli.verbs import explain, max_lr, predict, tabulate
 from tensorprog.errors import TensorprogError
@@ -88,6 +88,13 @@ VERBS: dict[str, Verb] = {
             OUTPUT,
         ],
         explain,
+    ),
+    "formula": Verb(
+        "closed forms of exponents in free symbols",
+        "Derive exponents as functions of free symbols: a form, Max, Min or Piecewise, exactly.",
+        "tensorprog formula readout.effective --free c,b_readout --optimizer sgd --loss ce",
+        [FORMULA, *setting_groups(), OUTPUT],
+        formula,
     ),
     "phase": Verb(
         "the exact phase diagram over two symbols, as cells and as a picture",

@@ -1,34 +1,70 @@
-"""The verbs over free symbols: phase."""
+"""The verbs over free symbols: formula, phase."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tensorprog.cli.entries import split
-from tensorprog.cli.options import read_names_of_symbols, read_setting
+from tensorprog.cli.options import read_conditions, read_names_of_symbols, read_setting
 from tensorprog.cli.output import check_output, emit
-from tensorprog.cli.parser import Given, Group, Option, UsageError, naming, shortened
+from tensorprog.cli.parser import Given, Group, Option, UsageError, listed, naming, shortened
 from tensorprog.exponent import Exponent, exponent
+from tensorprog.formula import formulas_of, targets_of
 from tensorprog.phase import phase_diagram
+from tensorprog.setting import MAX_STEPS
 from tensorprog.symbols import bind
 
-__all__ = ["PHASE", "phase"]
+__all__ = ["FORMULA", "PHASE", "formula", "phase"]
 
 PICTURES = (".png", ".svg", ".pdf")
+
+MEANINGS = (
+    "r, c, a_ROLE, b_ROLE, c_ROLE (such as b_readout), an exponent option (epsilon_exponent), or any that "
+    "exponents contain"
+)
+FORMULA = Group(
+    "what to derive",
+    (
+        Option("TARGET", "SITE.effective, .propagating, .feature, .activation, or logits, ... [all of them]", "TARGET"),
+        Option("--free", f"free symbols: {MEANINGS}", "NAME,..."),
+        Option("--assume", "a condition on the symbols, such as 'r <= 0'; repeatable", "CONDITION", repeat=True),
+        Option("--step", "after so many optimizer steps; 0 is initialisation [1]", "N"),
+    ),
+)
 
 PHASE = Group(
     "plane",
     (
         Option(
             "--free",
-            "two symbols, horizontal and vertical: r, c, a_ROLE, b_ROLE, c_ROLE, an exponent option, or any that "
-            "exponents contain [r,b_readout]",
+            f"two symbols, horizontal and vertical: {MEANINGS} [r,b_readout]",
             "NAME,NAME",
         ),
         Option("--window", "LEFT:RIGHT,LOW:HIGH [what contains every corner]", "RANGES"),
         Option("--picture", "draw into a file; its ending, .png, .svg or .pdf, gives the format", "FILE"),
     ),
 )
+
+
+def formula(given: Given) -> int:
+    """Closed forms of one exponent, or of all, in free symbols."""
+    check_output(given)
+    if "--free" not in given:
+        raise UsageError("--free", f"is missing; name the free symbols: {MEANINGS}")
+    names = read_names_of_symbols(given, [])
+    conditions = read_conditions(given, frozenset(names))
+    step = given.integer("--step", 1, 0, MAX_STEPS)
+    s = read_setting(given, frozenset(names), steps=max(step, 1), binding=True)
+    with naming("--free"):
+        s = bind(s, names)
+    accepted = targets_of(s, step)
+    target = given.text("TARGET")
+    if target and target not in accepted and not target.endswith(".perturbation"):
+        raise UsageError("TARGET", f"got {shortened(target)}; accepted at step {step} are {listed(accepted)}")
+    with naming("TARGET" if target else "--assume"):
+        found = formulas_of(s, step, [target] if target else None, conditions)
+    emit(given, found)
+    return 0
 
 
 def phase(given: Given) -> int:

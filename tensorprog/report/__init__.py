@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from tensorprog.formula import Formulas
+
 if TYPE_CHECKING:
     from tensorprog.derivation import Derivation
     from tensorprog.explain import Explanation
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from tensorprog.stability import StableRates
     from tensorprog.table import Table
 
-    Reportable: TypeAlias = Derivation | Explanation | Family | PhaseDiagram | StableRates | Table
+    Reportable: TypeAlias = Derivation | Explanation | Family | Formulas | PhaseDiagram | StableRates | Table
 
 __all__ = ["derivation_text", "document_of", "explanation_text", "table_text"]
 
@@ -31,6 +33,10 @@ def document_of(value: Reportable, rates: StableRates | None = None) -> Document
     from tensorprog.report.table import table_document
     from tensorprog.table import Table
 
+    if isinstance(value, Formulas):
+        from tensorprog.report.formula import formulas_document
+
+        return formulas_document(value)
     if isinstance(value, PhaseDiagram):
         from tensorprog.report.phase import phase_document
 

@@ -25,20 +25,37 @@ ROLES = "input, hidden, readout, hidden.1"
 
 LINES = [
     # verbs and options
-    ("", "VERB: is missing; accepted are predict, table, max-lr, explain, phase, validate, sweep, --help, --version"),
+    (
+        "",
+        "VERB: is missing; accepted are predict, table, max-lr, explain, formula, phase, validate, sweep, --help, --version",
+    ),
     (
         "predikt",
-        "VERB: got 'predikt'; accepted are predict, table, max-lr, explain, phase, validate, sweep, --help, --version",
+        "VERB: got 'predikt'; accepted are predict, table, max-lr, explain, formula, phase, validate, sweep, --help, --version",
     ),
     (
         "--json predict",
-        "VERB: got '--json'; accepted are predict, table, max-lr, explain, phase, validate, sweep, --help, --version",
+        "VERB: got '--json'; accepted are predict, table, max-lr, explain, formula, phase, validate, sweep, --help, --version",
     ),
     ("predict --bias=yes", "--bias: got 'yes'; it is a switch and takes no value"),
     ("predict --loss ce --loss mse", "--loss: given 2 times ('ce', 'mse'); give it once"),
     ("predict --loss ce --loss ce", "--loss: given 2 times ('ce', 'ce'); give it once"),
     ("predict --lr-exponent", "--lr-exponent: got no value; needs R, r: every learning rate times n^r [0]"),
     ("predict --lr-exponent --json", "--lr-exponent: got no value; needs R, r: every learning rate times n^r [0]"),
+    # symbols
+    (
+        "formula logits --free r,zz --model mlp --hidden-layers 1",
+        "--free: got 'zz'; accepted are r, c, a_input, a_readout, b_input, b_readout, c_input, c_readout",
+    ),
+    (
+        "formula x --free r --hidden-layers 1",
+        "TARGET: got 'x'; accepted at step 1 are input.activation, input.effective, "
+        "input.feature, readout.activation, readout.effective, readout.propagating, logits, logit_update, loss_gradient",
+    ),
+    ("phase --free r", "--free: got 'r'; needs two symbols, such as r,b_readout"),
+    ("phase --window 0:1", "--window: got '0:1'; needs LEFT:RIGHT,LOW:HIGH, such as -2:0,0:3/2"),
+    ("phase --window=1:0,0:1", "--window: got '1:0,0:1'; needs exact numbers, LEFT < RIGHT and LOW < HIGH"),
+    ("phase --picture x.jpg", "--picture: got 'x.jpg'; needs one of the endings .png, .svg, .pdf"),
     # names
     ("predict --model cnn", "--model: got 'cnn'; accepted are " + ", ".join(ARCHITECTURES)),
     ("predict --activation swish", "--activation: got 'swish'; accepted are relu, tanh, gelu, silu, identity"),
