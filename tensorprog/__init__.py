@@ -17,6 +17,7 @@ from tensorprog.parametrizations import Parametrization
 from tensorprog.phase import PhaseDiagram, phase
 from tensorprog.program import Builder, Program
 from tensorprog.regimes import Learning, Regime
+from tensorprog.solve import Solutions, solve
 from tensorprog.stability import max_stable_lr
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [
     "PhaseDiagram",
     "Program",
     "Regime",
+    "Solutions",
     "TensorprogError",
     "derive",
     "freeze",
@@ -41,5 +43,6 @@ __all__ = [
     "mlp",
     "phase",
     "resnet_mlp",
+    "solve",
     "transformer",
 ]

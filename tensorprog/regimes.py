@@ -15,7 +15,7 @@ from tensorprog.program import MatMul, Program, Role, Scaled
 from tensorprog.scale import Scale
 from tensorprog.trajectory import Step, Trajectory
 
-__all__ = ["Finding", "Learning", "Regime", "Verdict", "classify"]
+__all__ = ["Finding", "Learning", "Regime", "Verdict", "classify", "is_order_one"]
 
 
 class Regime(StrEnum):
@@ -189,7 +189,7 @@ def _learning(program: Program, path: Trajectory) -> tuple[Learning, list[Findin
         what = f"learning is {Learning.TRIVIAL}: {Learning.TRIVIAL.meaning}"
         return Learning.TRIVIAL, [Finding("update", "logits", last.t, what, moved)]
     matrices = [s for s in program.sites if s.weight.role is not Role.VECTOR]
-    if all(_is_order_one(last.effective[s.product]) for s in matrices):
+    if all(is_order_one(last.effective[s.product]) for s in matrices):
         what = f"learning is {Learning.MAXIMAL}: {Learning.MAXIMAL.meaning}"
         return Learning.MAXIMAL, [Finding("update", "logits", last.t, what, moved)]
     products = [program.instructions[i] for i in sorted(program.logit_terms)]
@@ -203,5 +203,6 @@ def _learning(program: Program, path: Trajectory) -> tuple[Learning, list[Findin
     return learning, found
 
 
-def _is_order_one(scale: Scale) -> bool:
+def is_order_one(scale: Scale) -> bool:
+    """Theta(1), asked term by term."""
     return not scale.exceeds(ZERO) and any(t.exponent == ZERO for t in scale)

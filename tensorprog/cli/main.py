@@ -13,7 +13,7 @@ from tensorprog.cli.options import SYMBOLS, setting_groups
 from tensorprog.cli.output import OUTPUT
 from tensorprog.cli.parser import Given, Group, Option, UsageError, parse, shortened
 from tensorprog.cli.sweep import SWEEP, sweep
-from tensorprog.cli.symbolic import FORMULA, PHASE, formula, phase
+from tensorprog.cli.symbolic import FORMULA, PHASE, SOLVE, formula, phase, solve
 from tensorprog.cli.validate import VALIDATION, validate
 from tensorprog.cli.verbs import explain, max_lr, predict, tabulate
 from tensorprog.errors import TensorprogError
@@ -102,6 +102,13 @@ VERBS: dict[str, Verb] = {
         "tensorprog phase --free r,b_readout --optimizer sgd --loss ce --picture phase.png",
         [PHASE, *setting_groups(), OUTPUT],
         phase,
+    ),
+    "solve": Verb(
+        "the exponents that are stable and let every layer learn, or why there are none",
+        "Find all exponents for which training is stable and every layer's effective update is Theta(1), exactly.",
+        "tensorprog solve --hidden-layers 1 --optimizer adam --loss ce",
+        [SOLVE, *setting_groups(), OUTPUT],
+        solve,
     ),
     "validate": Verb(
         "train real networks, measure, judge every prediction",

@@ -1,4 +1,4 @@
-"""The verbs over free symbols: formula, phase."""
+"""The verbs over free symbols: formula, phase, solve."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from tensorprog.exponent import Exponent, exponent
 from tensorprog.formula import formulas_of, targets_of
 from tensorprog.phase import phase_diagram
 from tensorprog.setting import MAX_STEPS
+from tensorprog.solve import BOUNDS, solutions, unknowns
 from tensorprog.symbols import bind
 
-__all__ = ["FORMULA", "PHASE", "formula", "phase"]
+__all__ = ["FORMULA", "PHASE", "SOLVE", "formula", "phase", "solve"]
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -44,6 +45,36 @@ PHASE = Group(
         Option("--picture", "draw into a file; its ending, .png, .svg or .pdf, gives the format", "FILE"),
     ),
 )
+
+
+SOLVE = Group(
+    "what to find",
+    (
+        Option("--free", f"unknowns: {MEANINGS} [b and c of every role]", "NAME,..."),
+        Option(
+            "--assume", "a condition on the unknowns, such as 'b_readout = 1/2'; repeatable", "CONDITION", repeat=True
+        ),
+        Option("--bounded", f"what stays bounded, each with those before it: {', '.join(BOUNDS)} [logits]", "WHAT"),
+        Option("--stable-only", "ask for stability alone, not for Theta(1) updates of every layer"),
+    ),
+)
+
+
+def solve(given: Given) -> int:
+    """The exponents that are stable and let every layer learn; 1 where there are none."""
+    check_output(given)
+    bounded = given.text("--bounded", BOUNDS[-1])
+    if bounded not in BOUNDS:
+        raise UsageError("--bounded", f"got {shortened(bounded)}; accepted are {', '.join(BOUNDS)}")
+    names = read_names_of_symbols(given, []) if "--free" in given else []
+    s = read_setting(given, frozenset(names), binding=True)
+    names = names or [n for n in unknowns(s.program) if not (s.zero_readout and n == "b_readout")]
+    conditions = read_conditions(given, frozenset(names))
+    with naming("--free"):
+        s = bind(s, names)
+        found = solutions(s, names, bounded=bounded, maximal="--stable-only" not in given, assume=conditions)
+    emit(given, found)
+    return 0 if found else 1
 
 
 def formula(given: Given) -> int:

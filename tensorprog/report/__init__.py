@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from tensorprog.family import Family
     from tensorprog.phase import PhaseDiagram
     from tensorprog.report.document import Document
+    from tensorprog.solve import Solutions
     from tensorprog.stability import StableRates
     from tensorprog.table import Table
 
-    Reportable: TypeAlias = Derivation | Explanation | Family | Formulas | PhaseDiagram | StableRates | Table
+    Reportable: TypeAlias = (
+        Derivation | Explanation | Family | Formulas | PhaseDiagram | Solutions | StableRates | Table
+    )
 
 __all__ = ["derivation_text", "document_of", "explanation_text", "table_text"]
 
@@ -31,8 +34,13 @@ def document_of(value: Reportable, rates: StableRates | None = None) -> Document
     from tensorprog.report.derivation import derivation_document, family_document, rates_document
     from tensorprog.report.explanation import explanation_document
     from tensorprog.report.table import table_document
+    from tensorprog.solve import Solutions
     from tensorprog.table import Table
 
+    if isinstance(value, Solutions):
+        from tensorprog.report.solve import solutions_document
+
+        return solutions_document(value)
     if isinstance(value, Formulas):
         from tensorprog.report.formula import formulas_document
 

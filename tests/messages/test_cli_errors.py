@@ -27,15 +27,15 @@ LINES = [
     # verbs and options
     (
         "",
-        "VERB: is missing; accepted are predict, table, max-lr, explain, formula, phase, validate, sweep, --help, --version",
+        "VERB: is missing; accepted are predict, table, max-lr, explain, formula, phase, solve, validate, sweep, --help, --version",
     ),
     (
         "predikt",
-        "VERB: got 'predikt'; accepted are predict, table, max-lr, explain, formula, phase, validate, sweep, --help, --version",
+        "VERB: got 'predikt'; accepted are predict, table, max-lr, explain, formula, phase, solve, validate, sweep, --help, --version",
     ),
     (
         "--json predict",
-        "VERB: got '--json'; accepted are predict, table, max-lr, explain, formula, phase, validate, sweep, --help, --version",
+        "VERB: got '--json'; accepted are predict, table, max-lr, explain, formula, phase, solve, validate, sweep, --help, --version",
     ),
     ("predict --bias=yes", "--bias: got 'yes'; it is a switch and takes no value"),
     ("predict --loss ce --loss mse", "--loss: given 2 times ('ce', 'mse'); give it once"),
@@ -52,6 +52,7 @@ LINES = [
         "TARGET: got 'x'; accepted at step 1 are input.activation, input.effective, "
         "input.feature, readout.activation, readout.effective, readout.propagating, logits, logit_update, loss_gradient",
     ),
+    ("solve --bounded x", "--bounded: got 'x'; accepted are activations, updates, logits"),
     ("phase --free r", "--free: got 'r'; needs two symbols, such as r,b_readout"),
     ("phase --window 0:1", "--window: got '0:1'; needs LEFT:RIGHT,LOW:HIGH, such as -2:0,0:3/2"),
     ("phase --window=1:0,0:1", "--window: got '1:0,0:1'; needs exact numbers, LEFT < RIGHT and LOW < HIGH"),

@@ -1,0 +1,263 @@
+"""The inverse problem: which exponents make training stable and every layer learn, exactly.
+
+Free exponents span a space; on each cell of it one derivation holds, and the cells that meet all requirements are the
+solutions. A cell is given up at the first step that breaks a requirement, so only the neighbourhood of the solutions is
+derived to its end. Requirements at which no cell is left conflict; leaving out one after the other gives an irreducible
+conflict.
+
+No rule of a parametrization enters: muP comes out.
+
+Ref: Yang & Hu 2021 (arXiv 2011.14522), Section 5, the maximal-update criterion; Chinneck & Dravnieks 1991 (ORSA Journal
+on Computing 3) for the deletion filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tensorprog.closed_form import joined_regions
+from tensorprog.errors import SettingError, UnknownName
+from tensorprog.exponent import ZERO, Exponent
+from tensorprog.losses import Loss
+from tensorprog.optimizers import Optimizer
+from tensorprog.parametrizations import ABC, Parametrization
+from tensorprog.program import Program, Role
+from tensorprog.regimes import is_order_one
+from tensorprog.region import Region, assumptions, explore
+from tensorprog.setting import Setting, setting
+from tensorprog.symbols import bind
+from tensorprog.trajectory import PATIENCE, Step, trajectory
+
+__all__ = ["BOUNDS", "Solutions", "solutions", "solve", "unknowns"]
+
+BOUNDS = ("activations", "updates", "logits")
+"""What must stay bounded; each includes those before it."""
+
+INIT = "activations are Theta(1) at initialisation"
+STABLE = "the exponents settle"
+MEANING = {
+    "activations": "activations that a later layer reads stay bounded",
+    "updates": "effective and propagating updates before the logits stay bounded",
+    "logits": "logits stay bounded",
+}
+
+
+@dataclass(frozen=True)
+class Solutions:
+    """All solutions of an inverse problem.
+
+    Args:
+        setting: with the free symbols.
+        free: the symbols.
+        requirements: what every solution meets.
+        regions: (region, constraints of it whose boundary belongs to the solutions too); empty where none exists.
+        conflict: where none exists, requirements that exclude each other: without any one of them, there are solutions.
+    """
+
+    setting: Setting
+    free: tuple[str, ...]
+    requirements: tuple[str, ...]
+    regions: tuple[tuple[Region, frozenset[Exponent]], ...]
+    conflict: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.regions)
+
+    @property
+    def point(self) -> dict[str, Exponent]:
+        """One solution: the most constrained one, such as the corner of an orthant.
+
+        Raises:
+            SettingError: where there is none.
+        """
+        if not self.regions:
+            raise SettingError("solve", ", ".join(self.free), f"has no solution: {'; '.join(self.conflict)}")
+        region, closed = max(self.regions, key=lambda item: len(item[0].substitution))
+        for g in region.positive:
+            local = g.substitute(region.substitution)
+            if g in closed and local.coefficients:
+                rest = tuple(h for h in region.positive if h != g)
+                face = Region(rest, region.substitution).where_zero(local)
+                region = region if face.is_empty() else face
+        inner = region.interior()
+        fixed = {s: e.substitute({n: inner.get(n, ZERO) for n in e.symbols}) for s, e in region.substitution.items()}
+        return {s: fixed.get(s, inner.get(s, ZERO)) for s in self.free}
+
+    def exponents(self) -> dict[str, ABC]:
+        """(a, b, c) of every weight at :attr:`point`."""
+        return {w.name: abc for w, abc in self.setting.at(self.point).exponents().items()}
+
+    def contains(self, **values: Any) -> bool:
+        """Is the point a solution?"""
+        from tensorprog.exponent import exponent
+
+        at = {s: exponent(v, s) for s, v in values.items()}
+        return any(_holds(region, closed, at) for region, closed in self.regions)
+
+    def told(self) -> list[str]:
+        """The solutions as equations and inequalities, one line a polyhedron."""
+        return [_told(region, closed, self.free) for region, closed in self.regions]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        result: dict[str, Any] = {
+            "setting": self.setting.to_dict(),
+            "free": list(self.free),
+            "requirements": list(self.requirements),
+            "solvable": bool(self),
+            "solutions": self.told(),
+        }
+        if not self:
+            return result | {"conflict": list(self.conflict)}
+        layers = {name: {k: str(getattr(e, k)) for k in "abc"} for name, e in self.exponents().items()}
+        return result | {"point": {s: str(e) for s, e in self.point.items()}, "exponents": layers}
+
+    def __str__(self) -> str:
+        from tensorprog.report import document_of
+        from tensorprog.report.text import text
+
+        return text(document_of(self))
+
+
+def unknowns(program: Program) -> tuple[str, ...]:
+    """The symbols that :func:`solve` takes for unknown: an init and a learning-rate exponent for every role."""
+    roles = list(dict.fromkeys(w.role for w in program.weights if w.role is not Role.FINITE))
+    inits = [r for r in roles if any(not w.zero for w in program.weights if w.role is r) and r is not Role.VECTOR]
+    return (*(f"b_{r.value}" for r in inits), *(f"c_{r.value}" for r in roles))
+
+
+def solve(
+    program: Program,
+    parametrization: str | Parametrization = "sp",
+    *,
+    free: Sequence[str] = (),
+    bounded: str = "logits",
+    maximal: bool = True,
+    optimizer: str | Optimizer | Mapping[str, Any] = "sgd",
+    loss: str | Loss = "ce",
+    zero_readout: bool = False,
+    assume: Iterable[Any] = (),
+) -> Solutions:
+    """Find the exponents for which training is stable and every layer's effective update is Theta(1).
+
+    Args:
+        parametrization: gives the exponents that are not free.
+        free: the unknowns, named as in :mod:`tensorprog.symbols`; without them, b and c of every role. ``c`` alone is
+            one learning rate tied over all layers.
+        bounded: what must stay bounded: ``activations``, ``updates`` (and those) or ``logits`` (and all before).
+        maximal: every effective update is Theta(1) at the settled end; else stability alone is asked for.
+        assume: conditions on the unknowns, such as ``"b_readout = 1/2"``.
+
+    Returns:
+        :class:`Solutions`: polyhedra, or an irreducible conflict.
+
+    Assumes: genericity, fixed depth, batch and steps.
+
+    Raises:
+        UnknownName, SettingError: for unknowns or bounds that are not accepted.
+
+    Example: muP for Adam, without being put in; the readout's init may be smaller.
+        >>> import tensorprog as tp
+        >>> found = tp.solve(tp.mlp(hidden_layers=1), optimizer="adam")
+        >>> found.told()
+        ['b_input = 0, c_input = 0, c_readout = 1, b_readout >= 1']
+
+    Ref: Yang & Hu 2021 (arXiv 2011.14522), Section 5.
+    """
+    s = setting(program, parametrization, optimizer_=optimizer, loss_=loss, zero_readout=zero_readout, steps=1)
+    names = tuple(free) or tuple(n for n in unknowns(program) if not (zero_readout and n == "b_readout"))
+    return solutions(bind(s, names), names, bounded=bounded, maximal=maximal, assume=assume)
+
+
+def solutions(
+    s: Setting, names: Sequence[str], *, bounded: str = "logits", maximal: bool = True, assume: Iterable[Any] = ()
+) -> Solutions:
+    """The solutions for a setting with free symbols."""
+    if bounded not in BOUNDS:
+        raise UnknownName("bounded", bounded, BOUNDS)
+    if not names or s.symbols != frozenset(names):
+        has = ", ".join(sorted(s.symbols)) or "none"
+        raise SettingError("free", ", ".join(names), f"needs the symbols of the setting, which has {has}")
+    conditions = list(assume)
+    told = {k: MEANING[k] for k in BOUNDS[: BOUNDS.index(bounded) + 1]}
+    needed = [INIT, STABLE, *told.values()]
+    needed += [_maximal(site.name) for site in s.program.sites] if maximal else []
+    regions = _feasible(s, frozenset(needed), conditions)
+    conflict: list[str] = []
+    if not regions:
+        conflict = list(needed)
+        for name in needed:
+            fewer = [n for n in conflict if n != name]
+            # One that can go without opening a solution is no part of the conflict.
+            if not _feasible(s, frozenset(fewer), conditions, first=True):
+                conflict = fewer
+    pieces = joined_regions(regions)
+    return Solutions(s, tuple(names), tuple(needed), tuple(pieces), tuple(conflict))
+
+
+def _maximal(site: str) -> str:
+    return f"the effective update of {site} is Theta(1)"
+
+
+def _feasible(s: Setting, needed: frozenset[str], conditions: Sequence[Any], *, first: bool = False) -> list[Region]:
+    """The cells of symbol space on which all requirements hold."""
+
+    def run(region: Region) -> bool:
+        return _meets(s.at(region.substitution), needed)
+
+    found: list[Region] = []
+    for start in assumptions(conditions):
+        found += [c.region for c in explore(run, start) if c.result]
+        if first and found:
+            break
+    return found
+
+
+def _meets(s: Setting, needed: frozenset[str]) -> bool:
+    program = s.program
+    trained = program.depends_on_weights
+    read = [i for i in program.read_values() if trained[i]]
+    inner = [x for x in program.sites if x.activation != program.output]
+
+    def broken(step: Step) -> bool:
+        if not step.t and INIT in needed and not all(is_order_one(step.now[i]) for i in read):
+            return True
+        if MEANING["activations"] in needed and any(step.now[i].exceeds(ZERO) for i in read):
+            return True
+        if MEANING["updates"] in needed and step.t:
+            parts = (p for x in inner for p in (step.effective[x.product], step.propagating[x.product]))
+            if any(p.exceeds(ZERO) for p in parts):
+                return True
+        return MEANING["logits"] in needed and step.now[program.output].exceeds(ZERO)
+
+    path = trajectory(
+        program,
+        s.exponents(),
+        s.optimizer,
+        s.loss,
+        steps=1,
+        limit=PATIENCE + len(program.weights),
+        stop=broken,
+        alignment=s.alignment,
+    )
+    if path.stopped or (STABLE in needed and path.settled_at is None):
+        return False
+    last = path.steps[-1]
+    return all(is_order_one(last.effective[x.product]) for x in program.sites if _maximal(x.name) in needed)
+
+
+def _holds(region: Region, closed: frozenset[Exponent], at: Mapping[str, Exponent]) -> bool:
+    values = ((g, g.substitute(at)) for g in region.positive)
+    return all(v > 0 or (g in closed and v == 0) for g, v in values) and all(
+        e.substitute(at) == at[s] for s, e in region.substitution.items()
+    )
+
+
+def _told(region: Region, closed: frozenset[Exponent], free: Sequence[str]) -> str:
+    parts = [f"{s} = {e}" for s, e in sorted(region.substitution.items()) if s in free]
+    for g in region.positive:
+        text = str(replace(region, positive=(g,), substitution={}))
+        parts.append(text.replace(" > ", " >= ").replace(" < ", " <= ") if g in closed else text)
+    return ", ".join(parts) or "everywhere"

@@ -1,0 +1,73 @@
+"""Published scalings come out of the inverse problem: nothing of them is put in."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+import tensorprog as tp
+from tensorprog.derive import derive_setting
+
+ONE, TWO = tp.mlp(hidden_layers=1), tp.mlp(hidden_layers=2)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rates"),
+    [
+        ("sgd", {"c_input": "-1", "c_readout": "1"}),
+        ("adam", {"c_input": "0", "c_readout": "1"}),
+        ("lion", {"c_input": "0", "c_readout": "1"}),
+        ("muon", {"c_input": "-1/2", "c_readout": "1/2"}),
+    ],
+)
+def test_mup_of_one_hidden_layer(optimizer: str, rates: dict[str, str]) -> None:
+    """Yang & Hu 2021; Yang & Littwin 2023; Zheng et al. 2026 without the multiplier."""
+    found = tp.solve(ONE, optimizer=optimizer)
+    assert {s: str(e) for s, e in found.point.items()} == {"b_input": "0", "b_readout": "1", **rates}
+    assert found.contains(b_input=0, b_readout=2, **rates)
+    assert not found.contains(b_input=0, b_readout="3/4", **rates)
+
+
+def test_mup_of_two_hidden_layers_for_adam() -> None:
+    """Yang & Littwin 2023 (arXiv 2308.01814): a = 0, b = (0, 1/2, 1), c = (0, 1, 1); c of the input is fixed here."""
+    found = tp.solve(TWO, "mup", free=("c_hidden", "c_readout"), optimizer="adam")
+    assert found.told() == ["c_hidden = 1, c_readout = 1"]
+    d = tp.derive(TWO, "mup", optimizer="adam")
+    assert {name: str(e.c) for name, e in found.exponents().items()} == {
+        w.name: str(abc.c) for w, abc in d.setting.exponents().items()
+    }
+    assert (d.regime, d.learning) == ("stable", "maximal")
+
+
+def test_full_alignment_rates_where_logits_may_grow() -> None:
+    """Everett et al. 2024: with the fan-in init, c = (0, 1, 1) for Adam; the logits pay with n^(1/2)."""
+    start = tp.parametrizations.SP.where("input", c=0)
+    found = tp.solve(TWO, start, free=("c_hidden", "c_readout"), bounded="updates", optimizer="adam")
+    assert {s: str(e) for s, e in found.point.items()} == {"c_hidden": "1", "c_readout": "1"}
+
+
+def test_no_rates_are_maximal_for_the_fan_in_init_with_bounded_logits() -> None:
+    """The readout's alignment with changed features: what excludes each other is named, and no more than that."""
+    found = tp.solve(ONE, "sp", free=("c_input", "c_readout"), optimizer="adam")
+    assert not found
+    assert found.conflict == ("logits stay bounded", "the effective update of input is Theta(1)")
+    with pytest.raises(tp.TensorprogError, match="logits stay bounded"):
+        found.point  # noqa: B018
+
+
+def test_one_tied_rate() -> None:
+    """Haas et al. 2025: SP is not catastrophic up to n^-1/2 for SGD; no single rate makes every layer learn."""
+    stable = tp.solve(TWO, "sp", free=["r"], bounded="activations", maximal=False, optimizer="sgd")
+    assert stable.told() == ["r <= -1/2"]
+    assert not tp.solve(TWO, "sp", free=["r"], bounded="updates", optimizer="sgd")
+    assert tp.solve(TWO, "sp", free=["r"], bounded="logits", maximal=False, optimizer="sgd").told() == ["r <= -1"]
+
+
+def test_solutions_are_maximal_derivations_and_points_beside_them_are_none() -> None:
+    found = tp.solve(ONE, optimizer="sgd")
+    for shift in (Fraction(0), Fraction(1, 8), Fraction(-1, 8)):
+        at = {**found.point, "c_readout": found.point["c_readout"] + shift}
+        d = derive_setting(found.setting.at(at))
+        assert (d.learning == "maximal") == (shift == 0)
+        assert found.contains(**at) == (shift == 0)
