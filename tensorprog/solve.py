@@ -26,6 +26,7 @@ from tensorprog.parametrizations import ABC, Parametrization
 from tensorprog.program import Program, Role
 from tensorprog.regimes import is_order_one
 from tensorprog.region import Region, assumptions, explore
+from tensorprog.scale import Scale
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
 from tensorprog.trajectory import PATIENCE, Step, trajectory
@@ -125,7 +126,8 @@ def unknowns(program: Program) -> tuple[str, ...]:
     """The symbols that :func:`solve` takes for unknown: an init and a learning-rate exponent for every role."""
     roles = list(dict.fromkeys(w.role for w in program.weights if w.role is not Role.FINITE))
     inits = [r for r in roles if any(not w.zero for w in program.weights if w.role is r) and r is not Role.VECTOR]
-    return (*(f"b_{r.value}" for r in inits), *(f"c_{r.value}" for r in roles))
+    rates = [r for r in roles if any(w.trained for w in program.weights if w.role is r)]
+    return (*(f"b_{r.value}" for r in inits), *(f"c_{r.value}" for r in rates))
 
 
 def solve(
@@ -183,7 +185,7 @@ def solutions(
     conditions = list(assume)
     told = {k: MEANING[k] for k in BOUNDS[: BOUNDS.index(bounded) + 1]}
     needed = [INIT, STABLE, *told.values()]
-    needed += [_maximal(site.name) for site in s.program.sites] if maximal else []
+    needed += [_maximal(x.name) for x in s.program.sites if x.weight.trained] if maximal else []
     regions = _feasible(s, frozenset(needed), conditions)
     conflict: list[str] = []
     if not regions:
@@ -217,12 +219,11 @@ def _feasible(s: Setting, needed: frozenset[str], conditions: Sequence[Any], *, 
 
 def _meets(s: Setting, needed: frozenset[str]) -> bool:
     program = s.program
-    trained = program.depends_on_weights
-    read = [i for i in program.read_values() if trained[i]]
+    read = sorted(program.read_values())
     inner = [x for x in program.sites if x.activation != program.output]
 
     def broken(step: Step) -> bool:
-        if not step.t and INIT in needed and not all(is_order_one(step.now[i]) for i in read):
+        if not step.t and INIT in needed and not all(_is_set(step.now[i]) for i in read):
             return True
         if MEANING["activations"] in needed and any(step.now[i].exceeds(ZERO) for i in read):
             return True
@@ -246,6 +247,11 @@ def _meets(s: Setting, needed: frozenset[str]) -> bool:
         return False
     last = path.steps[-1]
     return all(is_order_one(last.effective[x.product]) for x in program.sites if _maximal(x.name) in needed)
+
+
+def _is_set(scale: Scale) -> bool:
+    """Theta(1), or exactly zero, as behind an adapter that starts there."""
+    return scale.is_zero or is_order_one(scale)
 
 
 def _holds(region: Region, closed: frozenset[Exponent], at: Mapping[str, Exponent]) -> bool:
