@@ -7,6 +7,7 @@ whether training is stable, diverges in a controlled way or catastrophically, an
 from tensorprog.architectures import mlp, resnet_mlp, transformer
 from tensorprog.derivation import Derivation
 from tensorprog.derive import derive
+from tensorprog.equivalence import Equivalence, equivalence, symmetry
 from tensorprog.errors import TensorprogError
 from tensorprog.exponent import Exponent
 from tensorprog.family import Family
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Builder",
     "Derivation",
+    "Equivalence",
     "Exponent",
     "Family",
     "Formula",
@@ -35,6 +37,7 @@ __all__ = [
     "Solutions",
     "TensorprogError",
     "derive",
+    "equivalence",
     "formula",
     "freeze",
     "layer_rates",
@@ -44,5 +47,6 @@ __all__ = [
     "phase",
     "resnet_mlp",
     "solve",
+    "symmetry",
     "transformer",
 ]

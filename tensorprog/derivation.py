@@ -13,6 +13,7 @@ from tensorprog.explain import Explanation, explanation
 from tensorprog.exponent import Exponent
 from tensorprog.program import Program, Site
 from tensorprog.regimes import Finding, Learning, Regime, Verdict
+from tensorprog.report.notebook import Display
 from tensorprog.scale import Scale
 from tensorprog.setting import Setting
 from tensorprog.trajectory import Step, Trajectory
@@ -91,7 +92,7 @@ class StepExponents:
 
 
 @dataclass(frozen=True)
-class Derivation:
+class Derivation(Display):
     """Exponents of one setting, derived.
 
     Read ``regime``, ``learning``, ``reasons``, ``steps``; ask :meth:`explain` for the rule chain of one exponent.

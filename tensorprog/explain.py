@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.flips import Flips
+from tensorprog.report.notebook import Display
 from tensorprog.rules import FORWARD, RULES, Rule, chain, factors, name, rank
 from tensorprog.scale import Scale, Term
 
@@ -98,7 +99,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Display):
     """The derivation of one exponent.
 
     Args:

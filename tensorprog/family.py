@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tensorprog.closed_form import ClosedForm, Interval, joined, same_label
 from tensorprog.exponent import Exponent
 from tensorprog.region import Cell, Region, assuming, assumptions, explore
+from tensorprog.report.notebook import Display
 
 if TYPE_CHECKING:
     from tensorprog.derivation import Derivation
@@ -25,7 +26,7 @@ def _top(cell: Cell[Derivation], target: str, step: int) -> Exponent:
 
 
 @dataclass(frozen=True)
-class Family:
+class Family(Display):
     """Derivations over symbol space.
 
     Args:

@@ -18,6 +18,7 @@ from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Program
 from tensorprog.region import Region, assumptions, explore
+from tensorprog.report.notebook import Display
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
 from tensorprog.trajectory import Step, trajectory
@@ -75,7 +76,7 @@ class Formula:
 
 
 @dataclass(frozen=True)
-class Formulas:
+class Formulas(Display):
     """Closed forms of several exponents of one setting after one step."""
 
     setting: Setting

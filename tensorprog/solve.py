@@ -26,6 +26,7 @@ from tensorprog.parametrizations import ABC, Parametrization
 from tensorprog.program import Program, Role
 from tensorprog.regimes import is_order_one
 from tensorprog.region import Region, assumptions, explore
+from tensorprog.report.notebook import Display
 from tensorprog.scale import Scale
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
@@ -46,7 +47,7 @@ MEANING = {
 
 
 @dataclass(frozen=True)
-class Solutions:
+class Solutions(Display):
     """All solutions of an inverse problem.
 
     Args:

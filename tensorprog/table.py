@@ -25,6 +25,7 @@ from tensorprog.optimizers import optimizer as optimizer_entry
 from tensorprog.parametrizations import PARAMETRIZATIONS, Parametrization
 from tensorprog.parametrizations import parametrization as parametrization_entry
 from tensorprog.program import Program, Role
+from tensorprog.report.notebook import Display
 from tensorprog.setting import Setting, setting
 from tensorprog.stability import StableRates, stable_rates
 
@@ -96,7 +97,7 @@ def _text(e: Exponent | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class Table:
+class Table(Display):
     """Many settings, in the order asked.
 
     Iterate over it for :class:`Row` values; :meth:`records`, :meth:`to_frame` and :meth:`to_dict` give plain values,

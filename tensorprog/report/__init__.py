@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from tensorprog.formula import Formulas
-
 if TYPE_CHECKING:
     from tensorprog.derivation import Derivation
     from tensorprog.explain import Explanation
     from tensorprog.family import Family
+    from tensorprog.formula import Formulas
     from tensorprog.phase import PhaseDiagram
     from tensorprog.report.document import Document
     from tensorprog.solve import Solutions
@@ -30,6 +29,7 @@ def document_of(value: Reportable, rates: StableRates | None = None) -> Document
     from tensorprog.derivation import Derivation
     from tensorprog.explain import Explanation
     from tensorprog.family import Family
+    from tensorprog.formula import Formulas
     from tensorprog.phase import PhaseDiagram
     from tensorprog.report.derivation import derivation_document, family_document, rates_document
     from tensorprog.report.explanation import explanation_document

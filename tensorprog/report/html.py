@@ -8,7 +8,7 @@ from html import escape as _escape
 
 from tensorprog.report.document import Bullets, Cell, Document, Facts, Grid, Paragraph, Steps
 
-__all__ = ["html"]
+__all__ = ["fragment", "html"]
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #6a737d; --line: #d5dae0; --band: #f4f6f8;
@@ -56,6 +56,13 @@ def html(document: Document) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_ascii(document.title)}</title>\n<style>\n{STYLE}\n</style>\n</head>\n<body>\n{body}\n</body>\n</html>"
     )
+
+
+def fragment(document: Document) -> str:
+    """A document as part of another page, such as a notebook: its style touches nothing else."""
+    colours, _, rules = STYLE.partition("body {")
+    own = f"{colours.replace(':root', '.tensorprog')}.tensorprog {{ {rules.partition('}')[2]} }}"
+    return f'<div class="tensorprog">\n<style>\n{own}\n</style>\n{chr(10).join(_body(document))}\n</div>'
 
 
 def _ascii(text: str) -> str:
