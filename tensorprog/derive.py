@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tensorprog.alignment import Alignment
+from tensorprog.depth import trajectory
 from tensorprog.derivation import Derivation
 from tensorprog.exponent import ExponentLike
 from tensorprog.family import family
@@ -18,7 +19,7 @@ from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Program
 from tensorprog.regimes import classify
 from tensorprog.setting import Setting, setting
-from tensorprog.trajectory import PATIENCE, trajectory
+from tensorprog.trajectory import PATIENCE
 
 __all__ = ["derive", "derive_setting"]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorprog.closed_form import ClosedForm
+from tensorprog.depth import trajectory
 from tensorprog.derivation import scales
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import Exponent, ExponentLike
@@ -21,7 +22,7 @@ from tensorprog.region import Region, assumptions, explore
 from tensorprog.report.notebook import Display
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import Step, trajectory
+from tensorprog.trajectory import Step
 
 __all__ = ["Formula", "Formulas", "formula", "formulas_of", "targets_of"]
 

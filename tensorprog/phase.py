@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tensorprog.arrangement import Arrangement, Loop
+from tensorprog.depth import trajectory
 from tensorprog.errors import SettingError
 from tensorprog.exponent import Exponent, ExponentLike, exponent
 from tensorprog.losses import Loss
@@ -29,7 +30,7 @@ from tensorprog.regimes import Learning, Regime, classify
 from tensorprog.region import Chart, Region, assuming, explore
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import PATIENCE, diverged, trajectory
+from tensorprog.trajectory import PATIENCE, diverged
 
 if TYPE_CHECKING:
     import numpy as np

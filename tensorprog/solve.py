@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tensorprog.closed_form import joined_regions
+from tensorprog.depth import trajectory
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.losses import Loss
@@ -30,7 +31,7 @@ from tensorprog.report.notebook import Display
 from tensorprog.scale import Scale
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import PATIENCE, Step, trajectory
+from tensorprog.trajectory import PATIENCE, Step
 
 __all__ = ["BOUNDS", "Solutions", "solutions", "solve", "unknowns"]
 

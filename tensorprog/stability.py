@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from tensorprog.alignment import Alignment
+from tensorprog.depth import trajectory
 from tensorprog.errors import Unsupported
 from tensorprog.exponent import INFINITE, ZERO, ZERO_SIZE, Exponent, symbol
 from tensorprog.losses import Loss
@@ -21,7 +22,7 @@ from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Program
 from tensorprog.region import Region, interval, run_at
 from tensorprog.setting import Setting, setting
-from tensorprog.trajectory import PATIENCE, Step, trajectory
+from tensorprog.trajectory import PATIENCE, Step
 
 __all__ = ["StableRates", "Supremum", "largest_rate", "max_stable_lr", "stable_rates"]
 

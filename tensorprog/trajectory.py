@@ -27,7 +27,7 @@ from tensorprog.parametrizations import ABC
 from tensorprog.program import Data, MatMul, Program, Weight
 from tensorprog.scale import NOTHING, Reason, Scale, Term
 
-__all__ = ["Step", "Trajectory", "diverged", "trajectory"]
+__all__ = ["Step", "Trajectory", "diverged", "unrolled"]
 
 PATIENCE = 12
 """Steps beyond the number of weights that a trajectory may take to settle."""
@@ -249,7 +249,7 @@ class _Run:
         return replace(step, gradients=self.update(step.t, network), perturbed=perturbed)
 
 
-def trajectory(
+def unrolled(
     program: Program,
     exponents: Mapping[Weight, ABC],
     optimizer: Optimizer,

@@ -66,6 +66,9 @@ class Optimizer(Protocol):
             width: the number n of which options are exponents.
         """
 
+    def treatment(self, weight: Weight) -> object:
+        """What options say of this weight: equal for weights that are treated alike."""
+
     def check(self, weights: Sequence[Weight]) -> None:
         """Raise where an option names a role or weight that the network does not have."""
 
@@ -107,6 +110,10 @@ class Entry(Options):
 
     def perturbation(self, network: Sequence[Parameter]) -> Parts:
         return {}
+
+    def treatment(self, weight: Weight) -> object:
+        """Most entries treat all weights alike."""
+        return None
 
     def check(self, weights: Sequence[Weight]) -> None:
         """Most entries take any network."""

@@ -53,6 +53,10 @@ class PerGroup(Entry):
         """Every group is."""
         return all(o.elementwise for o in self.choice.values())
 
+    def treatment(self, weight: Weight) -> object:
+        chosen = self.choice.get(weight)
+        return chosen, chosen and chosen.treatment(weight)
+
     def check(self, weights: Sequence[Weight]) -> None:
         self.choice.check(weights, "optimizer groups", complete=True)
         for chosen in self.choice.values():

@@ -59,6 +59,9 @@ class SAM(Wrapper):
         assert isinstance(self.layer_exponents, ByRole)
         return self.layer_exponents.get(weight) or ZERO
 
+    def treatment(self, weight: Weight) -> object:
+        return self.layer_exponent(weight), super().treatment(weight)
+
     def check(self, weights: Sequence[Weight]) -> None:
         assert isinstance(self.layer_exponents, ByRole)
         self.layer_exponents.check(weights, "optimizer sam, layer_exponents")

@@ -42,6 +42,9 @@ class Wrapper(Entry):
     def perturbation(self, network: Sequence[Parameter]) -> Parts:
         return self.base.perturbation(network)
 
+    def treatment(self, weight: Weight) -> object:
+        return self.base.treatment(weight)
+
     def check(self, weights: Sequence[Weight]) -> None:
         self.base.check(weights)
 

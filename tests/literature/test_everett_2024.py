@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 import tensorprog as tp
+from tensorprog.depth import trajectory
 from tensorprog.exponent import ZERO_SIZE
 from tensorprog.optimizers import Adam, Optimizer
 from tensorprog.parametrizations import Parametrization, unit_updates
 from tensorprog.program import Role
-from tensorprog.trajectory import trajectory
 
 SHAPES = {
     "standard": ((0, 0, 0), (0, "1/2", "1/2")),
