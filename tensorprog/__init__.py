@@ -4,7 +4,7 @@ Given a network, a parametrization, an optimizer and a loss it derives how every
 whether training is stable, diverges in a controlled way or catastrophically, and the largest stable learning rate.
 """
 
-from tensorprog.architectures import mlp, resnet_mlp, transformer
+from tensorprog.architectures import cnn, mlp, resnet, resnet_mlp, transformer
 from tensorprog.derivation import Derivation
 from tensorprog.derive import derive
 from tensorprog.equivalence import Equivalence, equivalence, symmetry
@@ -36,6 +36,7 @@ __all__ = [
     "Regime",
     "Solutions",
     "TensorprogError",
+    "cnn",
     "derive",
     "equivalence",
     "formula",
@@ -45,6 +46,7 @@ __all__ = [
     "max_stable_lr",
     "mlp",
     "phase",
+    "resnet",
     "resnet_mlp",
     "solve",
     "symmetry",

@@ -99,11 +99,11 @@ class _Differentiation:
             self.give(x, self.emit(instruction, axes[x], f"d{self.labels[x]}"))
 
         match ins:
-            case MatMul(weight, (x,), transposed):
+            case MatMul(weight, (x,), transposed, stride):
                 if weight.trained:
                     self.gradients[weight].append((x, d) if transposed else (d, x))
                 if trained[x]:
-                    to(x, MatMul(weight, (d,), not transposed))
+                    to(x, MatMul(weight, (d,), not transposed, stride))
             case Apply(function, (x,), order, over):
                 slope = self.emit(
                     Apply(function, (x,), order + 1, over), axes[x], f"{function.name}'({self.labels[x]})"

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tensorprog.exponent import ExponentLike
-from tensorprog.nonlinearities import CAUSAL_SOFTMAX, SOFTMAX, Nonlinearity
+from tensorprog.joint import BATCH_NORM, CAUSAL_SOFTMAX, SOFTMAX
+from tensorprog.nonlinearities import Nonlinearity
 from tensorprog.program import Axis, Builder, Value
 
-__all__ = ["NORMS", "Attention", "dense", "gated", "layer_norm", "rms_norm"]
+__all__ = ["NORMS", "Attention", "batch_norm", "convolution", "dense", "gated", "layer_norm", "rms_norm"]
 
 
 def dense(
@@ -42,6 +43,24 @@ def dense(
     return h if activation is None else builder.apply(activation, h)
 
 
+def convolution(
+    builder: Builder, name: str, x: Value, out: Axis, *, kernel: int = 3, stride: int = 1, bias: bool = False
+) -> Value:
+    """sum over k x k neighbours p' of W_(p' - p) x_p', plus a bias, at every ``stride``-th pixel p; zeros outside.
+
+    Args:
+        x: the channels at a generic pixel.
+        out: the axis of the output channels.
+        kernel: k, odd.
+
+    Ref: LeCun et al. 1998.
+    """
+    if x.axis is None:
+        raise TypeError("a convolution acts on vectors")
+    h = builder.matmul(builder.weight(name, out, x.axis, kernel=kernel), x, stride=stride)
+    return builder.bias(f"{name}.bias", h) if bias else h
+
+
 def rms_norm(builder: Builder, name: str, x: Value, *, gain: bool = True) -> Value:
     """x / sqrt(mean x_i^2), times a trainable gain that starts at one; epsilon is taken to be negligible.
 
@@ -64,7 +83,19 @@ def layer_norm(builder: Builder, name: str, x: Value, *, gain: bool = True, bias
     return builder.bias(f"{name}.bias", y) if bias else y
 
 
-NORMS: dict[str, Callable[..., Value]] = {"layernorm": layer_norm, "rmsnorm": rms_norm}
+def batch_norm(builder: Builder, name: str, x: Value, *, gain: bool = True, bias: bool = False) -> Value:
+    """(x - mean) / deviation, by coordinate over the batch and all positions, with a trainable gain and bias.
+
+    In training and measured, both are those of the batch at hand; there are no running means.
+
+    Ref: Ioffe & Szegedy 2015 (arXiv 1502.03167), Algorithm 1.
+    """
+    y = builder.apply(BATCH_NORM, x)
+    y = builder.gain(f"{name}.gain", y) if gain else y
+    return builder.bias(f"{name}.bias", y) if bias else y
+
+
+NORMS: dict[str, Callable[..., Value]] = {"layernorm": layer_norm, "rmsnorm": rms_norm, "batchnorm": batch_norm}
 
 
 def gated(builder: Builder, name: str, x: Value, hidden: Axis, activation: str | Nonlinearity, bias: bool) -> Value:

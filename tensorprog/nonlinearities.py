@@ -93,6 +93,7 @@ class Nonlinearity:
         numpy: phi on float64 arrays; the sampling tests run it.
         torch: phi on tensors; the harness trains with it (torch is imported inside).
         ref: source of the function.
+        elementwise: False for the functions of :mod:`tensorprog.joint`.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Nonlinearity:
     numpy: Callable[[np.ndarray], np.ndarray]
     torch: Callable[[torch.Tensor], torch.Tensor]
     ref: str
+    elementwise: bool = True
 
     def derivative_facts(self, order: int) -> Facts:
         facts = self.facts
@@ -241,25 +243,6 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return result
 
 
-def _softmax(h: np.ndarray) -> np.ndarray:
-    from scipy.special import softmax
-
-    result: np.ndarray = softmax(h, axis=2)
-    return result
-
-
-def _causal(h: torch.Tensor) -> torch.Tensor:
-    from torch import ones
-
-    later = ones(h.shape[1], h.shape[2], dtype=bool, device=h.device).triu(1)  # type: ignore[call-overload]
-    return h.masked_fill(later.reshape(*later.shape, *[1] * (h.dim() - 3)), float("-inf"))
-
-
-def _standardised(h: torch.Tensor) -> torch.Tensor:
-    rows = h.reshape(-1, h.shape[-1])
-    return ((h - rows.mean(0)) * (rows.var(0, unbiased=False) + 1e-12).rsqrt()).reshape(h.shape)
-
-
 RELU = Nonlinearity(
     "relu",
     Facts(Parity.NONE, degree=1),
@@ -295,39 +278,6 @@ IDENTITY = Nonlinearity(
     torch=lambda h: h,
     ref="deep linear networks",
 )
-
-SOFTMAX = Nonlinearity(
-    "softmax",
-    Facts(Parity.NONE, degree=0, taylor=(0, 1, 2, 3), bounded=True),
-    numpy=lambda h: _softmax(h),
-    torch=lambda h: h.softmax(2),
-    ref="Vaswani et al. 2017 (arXiv 1706.03762), Equation 1",
-)
-"""Over the positions s that a position t attends to: [batch, t, s, ...]. Positions are finite."""
-CAUSAL_SOFTMAX = Nonlinearity(
-    "causal-softmax",
-    SOFTMAX.facts,
-    numpy=lambda h: _softmax(h),
-    torch=lambda h: _causal(h).softmax(2),
-    ref="Radford et al. 2018 (GPT)",
-)
-"""The same over the positions up to t."""
-UNIT_NORM = Nonlinearity(
-    "unit-norm",
-    Facts(Parity.ODD, degree=0),
-    numpy=lambda h: h / _np().sqrt(_np().mean(h**2, -1, keepdims=True)),
-    torch=lambda h: h * h.square().mean(-1, keepdim=True).rsqrt(),
-    ref="Zhang & Sennrich 2019 (arXiv 1910.07467), over finitely many coordinates",
-)
-"""x over the root mean square of finitely many coordinates, the last axis: odd, homogeneous of degree 0."""
-BATCH_NORM = Nonlinearity(
-    "batch-norm",
-    UNIT_NORM.facts,
-    numpy=lambda h: (h - h.mean(0)) / _np().sqrt(h.var(0)),
-    torch=lambda h: _standardised(h),
-    ref="Ioffe & Szegedy 2015 (arXiv 1502.03167), Algorithm 1",
-)
-"""Each channel centred and divided by its deviation over the batch and positions, which are finite."""
 
 NONLINEARITIES: dict[str, Nonlinearity] = {f.name: f for f in (RELU, TANH, GELU, SILU, IDENTITY)}
 

@@ -17,7 +17,19 @@ import torch
 from torch import Tensor
 
 from tensorprog.losses import Loss
-from tensorprog.program import Add, Apply, Center, Data, MatMul, Moment, Multiply, Normalize, Program, Scaled
+from tensorprog.program import (
+    Add,
+    Apply,
+    Center,
+    Data,
+    Instruction,
+    MatMul,
+    Moment,
+    Multiply,
+    Normalize,
+    Program,
+    Scaled,
+)
 from validation.data import Batch
 from validation.realize import Network
 
@@ -34,11 +46,16 @@ ALONG_A_LEADING_AXIS = Add | Apply | Center | Data | MatMul | Moment | Multiply 
 def batchable(program: Program) -> bool:
     """Can every instruction be computed for several networks at once?
 
-    Not those across positions or over one factor of a product axis, which count axes from the first.
+    Not those across positions, pixels, examples or one factor of a product axis, which count axes from the first.
     """
-    return all(
+    return not program.reads_images and all(map(_along_a_leading_axis, program.instructions))
+
+
+def _along_a_leading_axis(ins: Instruction) -> bool:
+    if isinstance(ins, Apply) and not ins.function.elementwise:
+        return False
+    return (
         isinstance(ins, ALONG_A_LEADING_AXIS) and not getattr(ins, "across", False) and not getattr(ins, "over", None)
-        for ins in program.instructions
     )
 
 

@@ -166,7 +166,9 @@ class Network(nn.Module):
 
     def _drawn(self, weight: Weight, gain: float, place: int, seed: int) -> Tensor:
         real = self.realization
-        shape = (self._size(weight.out), self._size(weight.into))
+        # A convolution's kernel is kept as the matrix that acts on a patch of pixels, out x (in * k * k): matrix
+        # optimizers take it as one.
+        shape = (self._size(weight.out), self._size(weight.into) * weight.kernel**2)
         std = gain * real.power(-self.exponents[weight].b)
         # Drawn in float32 on the CPU whatever dtype and device, so that these do not change the network; the largest
         # matrices on the device itself, because a CPU takes seconds for them.
@@ -196,6 +198,8 @@ class Network(nn.Module):
     def product(self, matmul: MatMul, w: Tensor, x: Tensor) -> Tensor:
         """n^-a w x for each example, w^T where the instruction is transposed; w may be any tensor of its shape."""
         scale = self.realization.output_scale if matmul in self._last else 1.0
+        if matmul.weight.kernel > 1 or matmul.stride > 1:
+            return _convolved(matmul, w, x) * (self.multipliers[matmul.weight] * scale)
         w = w.mT if matmul.transposed else w
         # Of several networks, bmm: what matmul and vmap make of the same product takes up to three times as long.
         y = functional.linear(x, w) if self.seeds is None else torch.bmm(x, w.mT)
@@ -232,8 +236,10 @@ class Network(nn.Module):
 
     def _data(self, ins: Data, inputs: Mapping[str, Tensor]) -> Tensor:
         if ins.axis == ONE:
+            # The same for all examples and positions, of which layers have different numbers: it is broadcast to them.
+            # Several networks multiply batch by batch instead.
             some = next(iter(inputs.values()))
-            leading = some.shape[:-1] if some.is_floating_point() else some.shape
+            leading = () if self.seeds is None else some.shape[:2]
             return torch.ones(*leading, 1, dtype=self.realization.dtype, device=some.device)
         if ins.name == POSITIONS and POSITIONS not in inputs:
             some = next(iter(inputs.values()))
@@ -321,6 +327,15 @@ class Network(nn.Module):
         return found
 
 
+def _convolved(matmul: MatMul, w: Tensor, x: Tensor) -> Tensor:
+    """The convolution of x [batch, height, width, in] with w [out, in * k * k], padded by zeros."""
+    k = matmul.weight.kernel
+    if matmul.transposed:
+        raise Unsupported("a transposed convolution", "only forward ones are realised", "Give it a weight of its own.")
+    patches = w.reshape(w.shape[0], -1, k, k)
+    return functional.conv2d(x.movedim(-1, 1), patches, stride=matmul.stride, padding=k // 2).movedim(1, -1)
+
+
 def _rotated(x: Tensor) -> Tensor:
     """x [batch, positions, heads, 2 m] with its pairs rotated by position * 10000^(-i/m).
 
@@ -344,13 +359,15 @@ def gains(program: Program, realization: Realization) -> dict[Weight, float]:
             continue
         read = program.instructions[ins.args[0]]
         if isinstance(read, Data):
-            result[ins.weight] = 1.0
+            result[ins.weight] = 1 / ins.weight.kernel
             continue
+        while isinstance(read, Apply) and not read.function.elementwise:
+            read = program.instructions[read.args[0]]  # norms and pools keep sizes of order one
         square = _second_moment(read.function) if isinstance(read, Apply) else 1.0
         axis = ins.axes[1]
         wide = float(realization.base_width) ** float(axis.size.const)
         fan_in = wide if axis.factors and axis.wide else realization.size(axis, realization.base_width)
-        result[ins.weight] = (fan_in * square) ** -0.5
+        result[ins.weight] = (fan_in * ins.weight.kernel**2 * square) ** -0.5
     return result
 
 

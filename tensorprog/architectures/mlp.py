@@ -53,7 +53,7 @@ def resnet_mlp(
     Args:
         blocks: the number of residual blocks, at least 1.
         activation: inside the blocks.
-        norm: ``none``, ``layernorm`` or ``rmsnorm``.
+        norm: ``none``, ``layernorm``, ``rmsnorm`` or ``batchnorm``.
         placement: of the norms, ``pre`` (before each block and before the readout) or ``post`` (after each sum).
         plain_norm: norm layers without trainable gains.
         bias: trainable biases in every layer.

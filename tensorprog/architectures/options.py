@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tensorprog.errors import SettingError, UnknownName
 
-__all__ = ["count", "one_of"]
+__all__ = ["count", "one_of", "shown"]
 
 
 def count(name: str, value: int, least: int = 1) -> int:
@@ -22,3 +22,9 @@ def one_of(name: str, value: str, accepted: Iterable[str]) -> str:
     if value not in names:
         raise UnknownName(name, value, names)
     return value
+
+
+def shown(name: str, chosen: Mapping[str, object], usual: Mapping[str, object]) -> str:
+    """The label of an architecture: its options without those that have their usual values."""
+    parts = (f"{option}={value}" for option, value in chosen.items() if option not in usual or value != usual[option])
+    return f"{name}({', '.join(parts)})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tensorprog.architectures.options import count, one_of
+from tensorprog.architectures.options import count, one_of, shown
 from tensorprog.errors import SettingError
 from tensorprog.exponent import ZERO, ExponentLike, exponent
 from tensorprog.layers import NORMS, Attention, dense, gated
@@ -17,6 +17,8 @@ SCALES = {"1/sqrt(d)": Fraction(-1, 2), "1/d": Fraction(-1)}
 GROUP = 2
 """Heads that share keys and values in grouped attention: a constant."""
 POSITIONS = ("learned", "rotary", "none")
+NORMS_BY_POSITION = ("none", *(name for name in NORMS if name != "batchnorm"))
+"""A batch norm's means are over all positions: they would show a position the later ones."""
 
 
 def transformer(
@@ -73,7 +75,7 @@ def transformer(
     Ref: Radford et al. 2019 (GPT-2); Touvron et al. 2023 (arXiv 2302.13971), Llama.
     """
     count("blocks", blocks)
-    one_of("norm", norm, ("none", *NORMS))
+    one_of("norm", norm, NORMS_BY_POSITION)
     one_of("placement", placement, ("pre", "post"))
     one_of("attention_scale", attention_scale, SCALES)
     one_of("qk_norm", qk_norm, ("none", "shared", "separate"))
@@ -145,10 +147,8 @@ def transformer(
         "tied": tied,
         "output_exponent": str(exponent(output_exponent)),
     }
-    shown = ", ".join(
-        f"{k}={v}" for k, v in chosen.items() if k in ("blocks", "activation", "norm") or v != DEFAULTS[k]
-    )
-    return b.build(b.scaled(logits, output_exponent), f"transformer({shown})", model="transformer", **chosen)
+    label = shown("transformer", chosen, DEFAULTS)
+    return b.build(b.scaled(logits, output_exponent), label, model="transformer", **chosen)
 
 
 DEFAULTS: dict[str, object] = {

@@ -70,6 +70,7 @@ class Weight:
         zero: the layer starts it at exact zeros (a gain's deviation from one, an adapter's second factor), whatever the
             parametrization says of its role.
         trained: False for a frozen weight, which no optimizer sees.
+        kernel: k of a convolution, one matrix for each of k x k neighbouring pixels; scales do not see finite numbers.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Weight:
     into: Axis
     zero: bool = False
     trained: bool = True
+    kernel: int = 1
 
     def __hash__(self) -> int:
         # Interpreters look weights up at every instruction; the default hash goes through both axes' exponents.

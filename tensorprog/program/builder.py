@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from tensorprog.errors import ProgramError
 from tensorprog.exponent import ZERO, ExponentLike, exponent
-from tensorprog.nonlinearities import UNIT_NORM, Nonlinearity, nonlinearity
+from tensorprog.joint import UNIT_NORM
+from tensorprog.nonlinearities import Nonlinearity, nonlinearity
 from tensorprog.program.axes import ONE, Axis, Weight
 from tensorprog.program.graph import Program
 from tensorprog.program.instructions import (
@@ -94,18 +95,23 @@ class Builder:
             raise ProgramError(f"axis {first.name!r} cannot be multiplied by itself")
         return Axis(f"{first.name} x {second.name}", first.size + second.size, (first, second))
 
-    def weight(self, name: str, out: Axis, into: Axis, *, zero: bool = False, trained: bool = True) -> Weight:
+    def weight(
+        self, name: str, out: Axis, into: Axis, *, zero: bool = False, trained: bool = True, kernel: int = 1
+    ) -> Weight:
         """Declare a matrix; its role follows from the axes.
 
         Args:
             zero: it starts at exact zeros.
             trained: False for a frozen one.
+            kernel: k of a convolution over k x k pixels, odd.
         """
+        if kernel < 1 or not kernel % 2:
+            raise ProgramError(f"weight {name!r}: the kernel is {kernel}, but it must be odd to have a centre")
         if name in self._weights:
             raise ProgramError(f"weight {name!r} is declared twice; reuse the first handle to share it")
         if not name or name != name.strip() or "=" in name:
             raise ProgramError(f"weight name {name!r}: names are non-empty and contain no '='")
-        self._weights[name] = Weight(name, out, into, zero, trained)
+        self._weights[name] = Weight(name, out, into, zero, trained, kernel)
         return self._weights[name]
 
     # -- instructions
@@ -120,17 +126,21 @@ class Builder:
             if v.index >= len(self._axes) or self._axes[v.index] != v.axis:
                 raise ProgramError(f"value {v.index} does not belong to this builder")
 
-    def data(self, name: str = "x", axis: Axis | None = None) -> Value:
-        """A deterministic input with coordinates of size Theta(1); finite unless an axis is given."""
-        axis = axis or Axis(name)
-        return self._emit(Data(name, axis), axis)
+    def data(self, name: str = "x", axis: Axis | None = None, *, pixels: bool = False) -> Value:
+        """A deterministic input with coordinates of size Theta(1); finite unless an axis is given.
 
-    def matmul(self, weight: Weight, x: Value, *, transposed: bool = False) -> Value:
-        """W x or W^T x."""
+        Args:
+            pixels: of an image, the channels at a generic pixel.
+        """
+        axis = axis or Axis(name)
+        return self._emit(Data(name, axis, pixels=pixels), axis)
+
+    def matmul(self, weight: Weight, x: Value, *, transposed: bool = False, stride: int = 1) -> Value:
+        """W x or W^T x; of a convolution at every ``stride``-th pixel."""
         self._check(x)
         if self._weights.get(weight.name) is not weight:
             raise ProgramError(f"weight {weight.name!r} does not belong to this builder")
-        ins = MatMul(weight, (x.index,), transposed)
+        ins = MatMul(weight, (x.index,), transposed, stride)
         out, into = ins.axes
         if x.axis != into:
             got = x.axis.name if x.axis else "a scalar"

@@ -45,6 +45,11 @@ class Program:
     observed: tuple[tuple[str, int], ...] = ()
 
     @property
+    def reads_images(self) -> bool:
+        """Whether its data come with pixels."""
+        return any(isinstance(ins, Data) and ins.pixels for ins in self.instructions)
+
+    @property
     def reads_sequences(self) -> bool:
         """Whether positions look at each other: the program needs sequences for data."""
         return any(getattr(ins, "across", False) for ins in self.instructions)
@@ -130,7 +135,8 @@ class Program:
             if (isinstance(ins, Add) and self._one_layer(ins)) or (isinstance(ins, Scaled) and index == self.output):
                 found = index
             elif not isinstance(ins, Scaled):
-                return index if isinstance(ins, Apply) and found in ins.args else found
+                elementwise = isinstance(ins, Apply) and ins.function.elementwise
+                return index if elementwise and found in ins.args else found
         return found
 
     def _one_layer(self, ins: Add) -> bool:

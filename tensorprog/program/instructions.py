@@ -29,20 +29,30 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Data:
-    """A deterministic input of coordinate size Theta(1): data, a one, or the loss gradient fed to the backward."""
+    """A deterministic input of coordinate size Theta(1): data, a one, or the loss gradient fed to the backward.
+
+    Args:
+        pixels: it comes with two axes of pixels in front of the coordinates; a value stands for a generic pixel.
+    """
 
     name: str
     axis: Axis | None
     args: tuple[int, ...] = ()
+    pixels: bool = False
 
 
 @dataclass(frozen=True)
 class MatMul:
-    """W x, or W^T x where ``transposed``."""
+    """W x, or W^T x where ``transposed``; at every pixel the sum over its neighbours where W has a kernel.
+
+    Args:
+        stride: of a convolution, the step from pixel to pixel.
+    """
 
     weight: Weight
     args: tuple[int]
     transposed: bool = False
+    stride: int = 1
 
     @property
     def axes(self) -> tuple[Axis, Axis]:

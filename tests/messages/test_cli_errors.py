@@ -58,7 +58,7 @@ LINES = [
     ("phase --window=1:0,0:1", "--window: got '1:0,0:1'; needs exact numbers, LEFT < RIGHT and LOW < HIGH"),
     ("phase --picture x.jpg", "--picture: got 'x.jpg'; needs one of the endings .png, .svg, .pdf"),
     # names
-    ("predict --model cnn", "--model: got 'cnn'; accepted are " + ", ".join(ARCHITECTURES)),
+    ("predict --model rnn", "--model: got 'rnn'; accepted are " + ", ".join(ARCHITECTURES)),
     ("predict --activation swish", "--activation: got 'swish'; accepted are relu, tanh, gelu, silu, identity"),
     ("predict --parametrization SP", f"--parametrization: got 'SP'; accepted are {PARAMETRIZATIONS}"),
     ("predict --optimizer sdg", f"--optimizer: got 'sdg'; accepted are {OPTIMIZERS}"),

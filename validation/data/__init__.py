@@ -46,8 +46,10 @@ DATA: Mapping[str, Callable[..., Data]] = MappingProxyType(
 
 
 def suitable(program: Program) -> Data:
-    """Small data without files of the form that a program reads: sequences, or vectors."""
-    return CharacterSequences(batch=2, probe=16, context=8) if program.reads_sequences else Digits()
+    """Small data without files of the form that a program reads: sequences, images, or vectors."""
+    if program.reads_sequences:
+        return CharacterSequences(batch=2, probe=16, context=8)
+    return Digits(batch=16, probe=32, images=True) if program.reads_images else Digits()
 
 
 def data(name: str | Data, **options: object) -> Data:

@@ -34,7 +34,8 @@ class Batch:
     """Examples and their targets.
 
     Args:
-        x: [batch, inputs] of floats; or [batch, positions] of token ids (int64).
+        x: [batch, inputs] of floats; [batch, height, width, channels] of floats; or [batch, positions] of token ids
+            (int64).
         y: [batch] of class indices, [batch, positions] of next tokens (int64), or [batch, outputs] of floats.
     """
 

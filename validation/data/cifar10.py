@@ -21,7 +21,7 @@ import numpy as np
 from tensorprog.errors import SettingError
 from validation.data.batch import NOISE, Batch, check_options
 from validation.data.files import fingerprint, located
-from validation.data.images import Pool
+from validation.data.images import Pool, Shape, image_sizes
 
 __all__ = ["CIFAR10"]
 
@@ -38,12 +38,14 @@ class CIFAR10:
         noise: the fraction of labels that is drawn uniformly from all classes, at every batch again.
         batch: examples per step, drawn with replacement from the images outside the probe.
         probe: examples in the probe batch, held out of training.
+        images: keep pixels apart, [batch, height, width, channels], for convolutions; else vectors of all numbers.
     """
 
     folder: str | Path = ""
     noise: float = NOISE
     batch: int = 64
     probe: int = 128
+    images: bool = False
 
     name = "cifar10"
     inputs = 3072
@@ -57,20 +59,31 @@ class CIFAR10:
     def config(self) -> dict[str, Any]:
         """What a record needs to know of the data: the content of the files, not where they are."""
         counts = {"noise": self.noise, "batch": self.batch, "probe": self.probe}
-        return {"name": self.name, **counts, "files": fingerprint(self._files())}
+        form = {"images": True} if self.images else {}
+        return {"name": self.name, **counts, **form, "files": fingerprint(self._files())}
 
     @property
     def sizes(self) -> dict[str, int]:
         """Coordinates of the finite axes, by axis name."""
-        return {"x": self.inputs, "classes": self.classes}
+        return image_sizes(self._image, self.classes, images=self.images)
+
+    @property
+    def _image(self) -> Shape:
+        return 3, 32, 32
+
+    @property
+    def _shape(self) -> Shape | None:
+        return self._image if self.images else None
 
     def batch_at(self, seed: int, step: int) -> Batch:
-        """x [batch, 3072], y [batch]."""
-        return self._pool().batch_at(seed, step, batch=self.batch, probe=self.probe, noise=self.noise)
+        """x [batch, 3072] or [batch, 32, 32, 3], y [batch]."""
+        return self._pool().batch_at(
+            seed, step, batch=self.batch, probe=self.probe, noise=self.noise, shape=self._shape
+        )
 
     def probe_batch(self) -> Batch:
-        """x [probe, 3072], y [probe]."""
-        return self._pool().probe_batch(probe=self.probe, noise=self.noise)
+        """x [probe, 3072] or [probe, 32, 32, 3], y [probe]."""
+        return self._pool().probe_batch(probe=self.probe, noise=self.noise, shape=self._shape)
 
     def _files(self) -> tuple[Path, ...]:
         return located(self.name, self.folder, FILES, SUBFOLDERS)

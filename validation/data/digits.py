@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from validation.data.batch import NOISE, Batch, check_options
-from validation.data.images import Pool
+from validation.data.images import Pool, Shape, image_sizes
 
 __all__ = ["Digits"]
 
@@ -23,6 +23,7 @@ class Digits:
         noise: the fraction of labels that is drawn uniformly from all classes, at every batch again.
         batch: examples per step, drawn with replacement from the images outside the probe.
         probe: examples in the probe batch, held out of training.
+        images: keep pixels apart, [batch, height, width, channels], for convolutions; else vectors of all numbers.
 
     Ref: Alpaydin & Kaynak 1998, UCI "Optical Recognition of Handwritten Digits".
     """
@@ -30,9 +31,9 @@ class Digits:
     noise: float = NOISE
     batch: int = 64
     probe: int = 128
+    images: bool = False
 
     name = "digits"
-    inputs = 64
     classes = 10
 
     def __post_init__(self) -> None:
@@ -41,20 +42,29 @@ class Digits:
     @property
     def config(self) -> dict[str, Any]:
         """What a record needs to know of the data."""
-        return {"name": self.name, "noise": self.noise, "batch": self.batch, "probe": self.probe}
+        counts = {"noise": self.noise, "batch": self.batch, "probe": self.probe}
+        return {"name": self.name, **counts, **({"images": True} if self.images else {})}
 
     @property
     def sizes(self) -> dict[str, int]:
         """Coordinates of the finite axes, by axis name."""
-        return {"x": self.inputs, "classes": self.classes}
+        return image_sizes(self._image, self.classes, images=self.images)
+
+    @property
+    def _image(self) -> Shape:
+        return 1, 8, 8
+
+    @property
+    def _shape(self) -> Shape | None:
+        return self._image if self.images else None
 
     def batch_at(self, seed: int, step: int) -> Batch:
-        """x [batch, 64], y [batch]."""
-        return _pool().batch_at(seed, step, batch=self.batch, probe=self.probe, noise=self.noise)
+        """x [batch, 64] or [batch, 8, 8, 1], y [batch]."""
+        return _pool().batch_at(seed, step, batch=self.batch, probe=self.probe, noise=self.noise, shape=self._shape)
 
     def probe_batch(self) -> Batch:
-        """x [probe, 64], y [probe]."""
-        return _pool().probe_batch(probe=self.probe, noise=self.noise)
+        """x [probe, 64] or [probe, 8, 8, 1], y [probe]."""
+        return _pool().probe_batch(probe=self.probe, noise=self.noise, shape=self._shape)
 
 
 @lru_cache(maxsize=1)

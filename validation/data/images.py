@@ -10,10 +10,20 @@ import torch
 from tensorprog.errors import SettingError
 from validation.data.batch import TRAINING_STREAM, Batch, with_label_noise
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "Shape", "image_sizes"]
 
 CHUNK = 4096
 """Images that are converted to floats at a time: a whole training set of colour images would take a gigabyte."""
+
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of an image, the order in which files keep its numbers."""
+
+
+def image_sizes(shape: Shape, classes: int, *, images: bool) -> dict[str, int]:
+    """Coordinates of the finite axes: the inputs are all numbers of an image, or the channels of a pixel."""
+    channels, height, width = shape
+    return {"x": channels if images else channels * height * width, "classes": classes}
 
 
 @dataclass(frozen=True)
@@ -49,17 +59,24 @@ class Pool:
         order = np.random.default_rng(0).permutation(len(labels))
         return cls(name, images[order], labels.astype(np.int64)[order], mean, norm, classes)
 
-    def batch_at(self, seed: int, step: int, *, batch: int, probe: int, noise: float) -> Batch:
-        """``batch`` images, drawn with replacement from those outside the probe."""
+    def batch_at(
+        self, seed: int, step: int, *, batch: int, probe: int, noise: float, shape: Shape | None = None
+    ) -> Batch:
+        """``batch`` images, drawn with replacement from those outside the probe.
+
+        Args:
+            shape: keep pixels apart: x is [batch, height, width, channels], and the mean squared L2 norm of a pixel's
+                channels is one.
+        """
         self._check(probe)
         generator = np.random.default_rng([seed, step, TRAINING_STREAM])
         chosen = generator.integers(probe, len(self.labels), batch)
-        return self._batch(chosen, noise, generator)
+        return self._batch(chosen, noise, generator, shape)
 
-    def probe_batch(self, *, probe: int, noise: float) -> Batch:
+    def probe_batch(self, *, probe: int, noise: float, shape: Shape | None = None) -> Batch:
         """The first ``probe`` images."""
         self._check(probe)
-        return self._batch(np.arange(probe), noise, np.random.default_rng(0))
+        return self._batch(np.arange(probe), noise, np.random.default_rng(0), shape)
 
     def _check(self, probe: int) -> None:
         """Some images must be left to train on."""
@@ -67,7 +84,10 @@ class Pool:
             need = f"needs fewer than the {len(self.labels)} images there are, the others are trained on"
             raise SettingError(f"data {self.name}, probe", probe, need)
 
-    def _batch(self, chosen: np.ndarray, noise: float, generator: np.random.Generator) -> Batch:
+    def _batch(self, chosen: np.ndarray, noise: float, generator: np.random.Generator, shape: Shape | None) -> Batch:
         x = (self.images[chosen] - self.mean) / self.norm
+        if shape is not None:
+            pixels = shape[1] * shape[2]
+            x = np.ascontiguousarray(np.moveaxis(x.reshape(-1, *shape), 1, -1)) * pixels**0.5
         y = with_label_noise(self.labels[chosen], noise, self.classes, generator)
         return Batch(torch.from_numpy(x), torch.from_numpy(y))
