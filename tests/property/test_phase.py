@@ -32,7 +32,7 @@ def derived(optimizer: str, loss: str, r: Fraction, b: Fraction) -> Phase:
 def test_random_points_agree_with_direct_derivations(optimizer: str, loss: str) -> None:
     d = diagram(optimizer, loss)
     draw = random.Random(f"{optimizer} {loss}")
-    for denominator in (4, 4, 8, 8, 7, 30, 1009, 1013) * 3:
+    for denominator in (4, 4, 8, 8, 7, 30, 1009, 1013) * 2:
         r = Fraction(draw.randint(-2 * denominator, denominator // 4), denominator)
         b = Fraction(draw.randint(0, 3 * denominator // 2), denominator)
         assert d.at(r, b) == derived(optimizer, loss, r, b), (r, b)
