@@ -64,9 +64,10 @@ def spread(x: Scale, block: int, layout: Layout) -> Scale:
     return Scale((Term(t.exponent, _spread(t.pattern, block, layout), t.reason) for t in x), pruned=True)
 
 
+@lru_cache(maxsize=1 << 16)
 def projections(pattern: Pattern, layout: Layout) -> tuple[Pattern, ...]:
     """The characters in block 0 that can be aligned with a pattern on a product axis: alone, or through a block."""
-    if not layout.blocks or (not pattern.offset | pattern.free and not pattern.basis):
+    if not max(pattern.offset, pattern.free, *pattern.basis, 0) >> layout.span:
         return (pattern,)
     alone = pattern.image(lambda v: layout.block(v, 0))
     through = [pattern.image(lambda v, k=k: layout.block(v, 0) ^ layout.block(v, k)) for k in (1, 2)]  # type: ignore[misc]

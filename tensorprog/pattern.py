@@ -67,11 +67,14 @@ class Layout(NamedTuple):
 
     def block(self, vector: int, which: int) -> int:
         """The bits of one block, in the place of block 0."""
-        return vector >> self.span * which & (1 << self.span) - 1
+        span = self.bits * self.levels
+        if not vector >> span:
+            return 0 if which else vector
+        return vector >> span * which & (1 << span) - 1
 
     def up(self, vector: int) -> int:
         """Each bit one level up; the highest level is a fixed point. A block becomes a mark on the mixed bits."""
-        if not self.blocks:
+        if not self.blocks or not vector >> self.span:
             return self._up(vector)
         sources = self.bits // 3
         plain = sum(((1 << sources) - 1) << self.bits * level for level in range(self.levels))

@@ -163,7 +163,7 @@ class Scale:
         return f"Scale({inside or '0'})"
 
 
-MANY_TERMS = 8
+MANY_TERMS = 4
 """More terms of one size than these become one: residual sums over many blocks would otherwise grow with depth."""
 
 

@@ -29,13 +29,13 @@ def facts(d: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_shared_and_unrolled_blocks_derive_alike(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = random.Random(f"{name}{seed}")
     program = NETWORKS[name](6, rng)
     scaling: Any = rng.choice(["sp", "ntp", "mup", "mfp", "sp-full-align"])
     if rng.random() < 0.4:
-        scaling = tp.parametrizations.parametrization(scaling).where("hidden", b=rng.choice(["1/4", "3/4", 1]))
+        scaling = tp.parametrizations.parametrization(scaling).where("hidden", b=rng.choice(["3/4", 1]))
     chosen: dict[str, Any] = {
         "optimizer": rng.choice(["sgd", "adam", "muon", SAM("sgd", radius_exponent="-1/2")]),
         "loss": rng.choice(["ce", "mse"]),
