@@ -16,7 +16,7 @@ from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.contraction import mean, moment, projections, spread
 from tensorprog.exponent import ZERO, Exponent, largest
 from tensorprog.norms import Mean, normalized, normalized_change, normalized_gradient
-from tensorprog.pattern import LEVELS, Layout, Pattern, odd_span, reaching
+from tensorprog.pattern import LEVELS, TRIVIAL, Layout, Pattern, odd_span, reaching
 from tensorprog.program import (
     Add,
     Apply,
@@ -35,6 +35,7 @@ from tensorprog.program import (
     Scaled,
     Weight,
 )
+from tensorprog.program.graph import saturable
 from tensorprog.scale import NOTHING, Reason, Scale, Term
 
 __all__ = ["Calculus", "Field", "Piece", "sizes"]
@@ -74,6 +75,7 @@ class Calculus:
 
     Args:
         weights: the program's weights; each wide axis of each weight is a source of sign flips.
+        saturable: values that a bounded function reads; where one is near zero is a source of its own.
         initial: exponent of each initial *effective* weight entry, -(a + b).
         levels: mixing levels kept apart in sign patterns (:mod:`tensorprog.pattern`).
         leading_only: drop all sub-leading terms. Every exponent is then a lower bound of the true one, because
@@ -85,6 +87,7 @@ class Calculus:
         self,
         weights: Sequence[Weight],
         initial: Mapping[Weight, Exponent],
+        saturable: Sequence[int] = (),
         *,
         levels: int = LEVELS,
         leading_only: bool = False,
@@ -97,7 +100,8 @@ class Calculus:
                 if axis.wide:
                     self._bit[w, transposed] = 1 << len(self._bit)
         product = any(axis.blocks for w in weights for axis in (w.out, w.into))
-        self.layout = Layout.of(len(self._bit), levels, blocks=product)
+        self._near = {value: Pattern(1 << len(self._bit) + i) for i, value in enumerate(saturable)}
+        self.layout = Layout.of(len(self._bit) + len(self._near), levels, blocks=product)
         widest = largest(axis.size for w in weights for axis in (w.out, w.into))
         self.resolution = None if leading_only else widest / 2
         self.fields: dict[tuple[Weight, bool], dict[object, Field]] = {}
@@ -176,7 +180,8 @@ class Calculus:
                     pattern = reaching(t.pattern, seen, bit, self.layout)
                     if pattern is not None:
                         e = min(coefficient.exponent + t.exponent, s.exponent + most)
-                        terms.append(Term(e, pattern, Reason("back-reaction", name, ZERO, (coefficient, t))))
+                        why = Reason("back-reaction", name, ZERO, (coefficient, t))
+                        terms.append(Term(e, pattern, why, t.fraction))
         return Scale(terms)
 
     def update_product(self, weight: Weight, x: Scale, transposed: bool = False, *, initial: Scale) -> Scale:
@@ -277,8 +282,9 @@ class Calculus:
                 if not trained:
                     return result
                 return result + self.update_product(weight, args[0], transposed, initial=result)
-            case Apply(function, _, order):
-                return nonlinearities.apply(function.derivative_facts(order), args[0], _label(function.name, order))
+            case Apply(function, (of,), order):
+                near, label = self._near.get(of, TRIVIAL), _label(function.name, order)
+                return nonlinearities.apply(function.derivative_facts(order), args[0], label, near)
             case Add():
                 return _sum(args)
             case Multiply(_, (at_x, at_y)):
@@ -310,9 +316,9 @@ class Calculus:
 
     def _change(self, ins: Instruction, initial: Sequence[Scale], delta: Sequence[Scale]) -> Scale:
         match ins:
-            case Apply(function, _, order):
-                facts = function.derivative_facts(order)
-                return nonlinearities.change(facts, initial[0], delta[0], _label(function.name, order))
+            case Apply(function, (of,), order):
+                near, label = self._near.get(of, TRIVIAL), _label(function.name, order)
+                return nonlinearities.change(function.derivative_facts(order), initial[0], delta[0], label, near)
             case Add():
                 return _sum(delta)
             case Multiply() | Moment() if len(initial) > 1:
@@ -341,7 +347,8 @@ def sizes(builder: Builder, *, levels: int = LEVELS) -> list[Scale]:
         levels: mixing levels kept apart.
     """
     weights = builder.weights
-    calculus = Calculus(weights, {w: -w.into.size / 2 for w in weights}, levels=levels)
+    initial = {w: -w.into.size / 2 for w in weights}
+    calculus = Calculus(weights, initial, saturable(builder.instructions, builder.axes), levels=levels)
     values: list[Scale] = []
     for ins in builder.instructions:
         if isinstance(ins, Data):
@@ -365,9 +372,8 @@ def _entry(std: Exponent, pattern: Pattern, name: str) -> Scale:
 def _outer(coefficient: Scale, overlap: Scale, left: Scale, what: str) -> Scale:
     """coefficient * overlap * left, explained as one rule with three sources."""
     return Scale(
-        Term(
-            c.exponent + o.exponent + v.exponent, v.pattern, Reason("update", what, ZERO, (c, o, v))
-        )  # scalars have the trivial pattern
+        # scalars have the trivial pattern
+        Term(c.exponent + o.exponent + v.exponent, v.pattern, Reason("update", what, ZERO, (c, o, v)), v.fraction)
         for c in coefficient
         for o in overlap
         for v in left

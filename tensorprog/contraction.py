@@ -61,7 +61,7 @@ def spread(x: Scale, block: int, layout: Layout) -> Scale:
     """A vector on one factor of a product axis as a vector on the axis, constant along the other factor."""
     if not block or all(t.pattern == TRIVIAL for t in x):
         return x
-    return Scale((Term(t.exponent, _spread(t.pattern, block, layout), t.reason) for t in x), pruned=True)
+    return Scale((Term(t.exponent, _spread(t.pattern, block, layout), t.reason, t.fraction) for t in x), pruned=True)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -195,7 +195,8 @@ class _Unfolding:
     """Builds the nodes behind one term: every term once, named values only down to ``depth`` levels."""
 
     def __init__(self, setting: Setting, root: Term, depth: int) -> None:
-        self.flips = Flips.of(setting.program.weights)
+        program = setting.program
+        self.flips = Flips.of(program.weights, [program.value_names[i] for i in program.saturable])
         self.weights = {
             f"{w.name}_0{suffix}": (abc.initial, axis.size)
             for w, abc in setting.exponents().items()

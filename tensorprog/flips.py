@@ -25,7 +25,8 @@ class Flips:
     """The sources of random signs of a program, in the order of their bits.
 
     Args:
-        names: of one mixing level, such as ``hidden.1_0[i, :]`` (row i) or ``readout_0[:, i]`` (column i).
+        names: of one mixing level, such as ``hidden.1_0[i, :]`` (row i) or ``readout_0[:, i]`` (column i), and of
+            saturable values.
         blocks: whether the program has product axes.
     """
 
@@ -38,12 +39,17 @@ class Flips:
         return Layout.of(len(self.names), blocks=self.blocks)
 
     @classmethod
-    def of(cls, weights: Sequence[Weight]) -> Flips:
-        """One bit per wide axis of each weight, as :class:`~tensorprog.calculus.Calculus` assigns them."""
+    def of(cls, weights: Sequence[Weight], saturable: Sequence[str] = ()) -> Flips:
+        """One bit per wide axis of each weight and saturable value, as the calculus assigns them.
+
+        Args:
+            saturable: names of the values that may saturate a nonlinearity.
+        """
         names = []
         for w in weights:
             names += [f"{w.name}_0[i, :]"] if w.out.wide else []
             names += [f"{w.name}_0[:, i]"] if w.into.wide else []
+        names += [f"({value} near zero)" for value in saturable]
         return cls(tuple(names), any(axis.blocks for w in weights for axis in (w.out, w.into)))
 
     def why_mean(self, x: Pattern, y: Pattern) -> str:

@@ -110,12 +110,15 @@ class Nonlinearity:
         return facts
 
 
-def apply(facts: Facts, h: Scale, what: str) -> Scale:
+def apply(facts: Facts, h: Scale, what: str, near: Pattern = TRIVIAL) -> Scale:
     """The scale of phi(h): leading terms through phi, lower ones through phi' and phi''.
 
     With h = m + d, m the leading terms and d the lower ones: phi(m) + phi'(m) d + phi''(m) d^2. The
     leading pattern is the generic, odd or even span of m's patterns. Near zero (top < 0) a smooth phi is its Taylor
     polynomial.
+
+    Args:
+        near: the sign pattern of where a diverging h is near zero (see :func:`_unsaturated`).
     """
     if h.is_zero:
         if facts.taylor and facts.taylor[0] == 0:
@@ -123,10 +126,14 @@ def apply(facts: Facts, h: Scale, what: str) -> Scale:
         return NOTHING
     if _polynomial(facts, h):
         return _taylor(facts, h, what)
+    if rare := tuple(t for t in h if t.fraction != ZERO):
+        base = Scale((t for t in h if t.fraction == ZERO), pruned=True)
+        if not base.is_zero:
+            return apply(facts, base, what, near) + _where_rare(facts, base, rare, what, near)
     lead, low = h.leading(), h.lower()
-    result = _leading(facts, lead, what)
+    result = _leading(facts, lead, what, near)
     if low and facts.bounded and lead[0].exponent > ZERO:
-        result = result + _through_saturation(facts, lead, low, what)
+        result = result + _through_saturation(facts, lead, low, what, near)
     elif low:
         first = _leading(facts.derivative, lead, f"{what}'")
         second = _leading(facts.derivative.derivative, lead, f"{what}''")
@@ -135,23 +142,62 @@ def apply(facts: Facts, h: Scale, what: str) -> Scale:
     return result
 
 
-def _through_saturation(facts: Facts, lead: tuple[Term, ...], low: tuple[Term, ...], what: str) -> Scale:
+def _where_rare(facts: Facts, base: Scale, rare: tuple[Term, ...], what: str, near: Pattern) -> Scale:
+    """What terms that live on a fraction of the coordinates change in phi(base).
+
+    Their size (RMS) does not decide: there they are higher. Below the base, or below one for a smooth function, they
+    pass through its derivative. Where they are higher, the function is one of everything involved, there.
+    """
+    result = NOTHING
+    for t in rare:
+        if t.height < base.top or (facts.taylor is not None and not t.height > ZERO):
+            first = apply(facts.derivative, base, f"{what}'", near)
+            second = apply(facts.derivative.derivative, base, f"{what}''", near)
+            alone = Scale((t,))
+            result = result + first * alone + second * alone * alone
+        else:
+            involved = (*base.leading(), t)
+            e = facts.growth(t.height) + t.fraction / 2
+            why = Reason("nonlin", what, e - t.exponent, involved)
+            result = result + Scale((Term(e, facts.parity.span(involved), why, t.fraction),))
+    return result
+
+
+def _unsaturated(fraction: Exponent, lead: tuple[Term, ...], parity: Parity, near: Pattern, reason: Reason) -> Scale:
+    """A function of a diverging h on the fraction n^fraction of the coordinates where h happens to be near zero.
+
+    Its size (RMS) is n^(fraction/2), but another vector sees its mean. Which coordinates these are is independent of
+    everything but h: what differs from the mean carries a random sign of its own, the pattern ``near``. There h, which
+    is n^-fraction elsewhere, has coordinates of size one and no trace of what it is made of, so that the mean with
+    something odd in h is n^fraction smaller still.
+    """
+    terms = [Term(fraction / 2, parity.span(lead) * near, reason, fraction)]
+    if parity is not Parity.ODD:
+        terms.append(Term(fraction, Parity.EVEN.span(lead), reason))
+    if parity is not Parity.EVEN:
+        terms.append(Term(fraction * 2, parity.span(lead), reason))
+    return Scale(terms)
+
+
+def _through_saturation(facts: Facts, lead: tuple[Term, ...], low: tuple[Term, ...], what: str, near: Pattern) -> Scale:
     """What lower terms n^d change under saturated leading ones n^h, h > 0.
 
     A fraction n^-h of the coordinates is near zero and moves by n^min(d, 0); for d > 0 a fraction n^(d - h) flips. The
     function and its slope stay bounded.
     """
     h = lead[0].exponent
-    pattern = facts.derivative.parity.span(lead)
-    terms = []
+    result = NOTHING
     for t in low:
-        d = t.exponent
-        e = (d - h) / 2 if d > ZERO and not facts.order else min(d, ZERO) - h / 2
-        terms.append(Term(e, pattern * t.pattern, Reason("saturated", what, e - d, (*lead, t))))
-    return Scale(terms)
+        flips = t.exponent > ZERO and not facts.order
+        fraction, moved = (t.exponent - h, ZERO) if flips else (-h, min(t.exponent, ZERO))
+        why = Reason("saturated", what, fraction / 2 + moved - t.exponent, (*lead, t))
+        moving = Term(moved, t.pattern, Reason("constant", ""))
+        parts = _unsaturated(fraction, lead, facts.derivative.parity, near, why) * Scale((moving,))
+        result = result + Scale((Term(p.exponent, p.pattern, why, p.fraction) for p in parts), pruned=True)
+    return result
 
 
-def change(facts: Facts, h: Scale, d: Scale, what: str) -> Scale:
+def change(facts: Facts, h: Scale, d: Scale, what: str, near: Pattern = TRIVIAL) -> Scale:
     """The scale of phi(h + d) - phi(h).
 
     A change below the initial part: phi'(h) d + phi''(h) d^2 (the second order has another pattern). As large or
@@ -161,32 +207,39 @@ def change(facts: Facts, h: Scale, d: Scale, what: str) -> Scale:
     if d.is_zero:
         return NOTHING
     if h.is_zero:
-        return apply(facts, d, what)
+        return apply(facts, d, what, near)
     if facts.polynomial or (_polynomial(facts, h) and _polynomial(facts, d)):
         return _taylor_change(facts, h, d, what)
+    if rare := tuple(t for t in d if t.fraction != ZERO):
+        common = Scale((t for t in d if t.fraction == ZERO), pruned=True)
+        base = Scale(t for t in h + common if t.fraction == ZERO)
+        if not base.is_zero:
+            return change(facts, h, common, what, near) + _where_rare(facts, base, rare, what, near)
     if d.top < h.top:
         slope, curvature = facts.derivative, facts.derivative.derivative
         if facts.bounded and h.top > ZERO and d.top > ZERO:
             # Saturated coordinates move only where h is within reach of d: a fraction n^(d - h) of them flips.
-            flips = (d.top - h.top) / 2 - d.top
-            moved = Scale(
-                Term(flips, slope.parity.span(h.leading()), Reason("saturated", what, flips, h.leading())) for _ in (0,)
-            )
-            return moved * d
-        return apply(slope, h, f"{what}'") * d + apply(curvature, h, f"{what}''") * d * d
-    return apply(facts, h + d, what) + apply(facts, h, what)
+            reason = Reason("saturated", what, (d.top - h.top) / 2, h.leading())
+            flipped = _unsaturated(d.top - h.top, h.leading(), slope.parity, near, reason)
+            return flipped.shift(-d.top, "saturated", what) * d
+        first, second = apply(slope, h, f"{what}'", near), apply(curvature, h, f"{what}''", near)
+        return first * d + second * d * d
+    return apply(facts, h + d, what, near) + apply(facts, h, what, near)
 
 
 def _polynomial(facts: Facts, h: Scale) -> bool:
     return facts.polynomial or (facts.taylor is not None and h.top < ZERO)
 
 
-def _leading(facts: Facts, lead: tuple[Term, ...], what: str) -> Scale:
+def _leading(facts: Facts, lead: tuple[Term, ...], what: str, near: Pattern = TRIVIAL) -> Scale:
     if facts.polynomial and not facts.taylor:
         return NOTHING
     top = lead[0].exponent
     e = facts.growth(top)
-    return Scale((Term(e, facts.parity.span(lead), Reason("nonlin", what, e - top, lead)),))
+    reason = Reason("nonlin", what, e - top, lead)
+    if facts.bounded and facts.order and top > ZERO:
+        return _unsaturated(-top, lead, facts.parity, near, reason)
+    return Scale((Term(e, facts.parity.span(lead), reason),))
 
 
 def _power(h: Scale, k: int, what: str) -> Scale:

@@ -35,11 +35,21 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Term:
-    """One graded piece: coordinate size Theta(n^exponent), transforming with ``pattern``."""
+    """One graded piece: coordinate size Theta(n^exponent), transforming with ``pattern``.
+
+    Args:
+        fraction: it lives on n^fraction of the coordinates, and is larger there; 0 is everywhere.
+    """
 
     exponent: Exponent
     pattern: Pattern
     reason: Reason
+    fraction: Exponent = ZERO
+
+    @property
+    def height(self) -> Exponent:
+        """The exponent of the coordinates where it lives."""
+        return self.exponent - self.fraction / 2 if self.fraction != ZERO else self.exponent
 
 
 class Scale:
@@ -107,14 +117,14 @@ class Scale:
         """The scale multiplied by n^by; patterns stay."""
         if by == ZERO:
             return self
-        shifted = (Term(t.exponent + by, t.pattern, Reason(rule, what, by, (t,))) for t in self.terms)
+        shifted = (Term(t.exponent + by, t.pattern, Reason(rule, what, by, (t,)), t.fraction) for t in self.terms)
         return Scale(shifted, pruned=True)
 
     def explained(self, rule: str, what: str, *, compose: bool = False) -> Scale:
         """The same scale with a reason on top: a name, or (``compose``) a rule in place of its bookkeeping."""
         return Scale(
             (
-                Term(t.exponent, t.pattern, Reason(rule, what, ZERO, t.reason.sources if compose else (t,)))
+                Term(t.exponent, t.pattern, Reason(rule, what, ZERO, t.reason.sources if compose else (t,)), t.fraction)
                 for t in self.terms
             ),
             pruned=True,
@@ -131,15 +141,18 @@ class Scale:
             return self
         kept: tuple[Term, ...]
         if gap is None:
-            kept = self.leading()
+            kept = tuple(
+                t for t in self.terms if not any(t.exponent < s.exponent and _is_like(s, t) for s in self.terms)
+            )
         else:
-            kept = tuple(t for t in self.terms if not self._far_above(t.exponent + gap))
+            kept = tuple(t for t in self.terms if not self._far_above(t, gap))
         if len(kept) > MANY_TERMS:
             return _merged(kept)
         return self if len(kept) == len(self.terms) else Scale(kept, pruned=True)
 
-    def _far_above(self, e: Exponent) -> bool:
-        return any(known_le(e, t.exponent) for t in self.terms)
+    def _far_above(self, t: Term, gap: Exponent) -> bool:
+        e = t.exponent + gap
+        return any(known_le(e, s.exponent) and _is_like(s, t) for s in self.terms)
 
     def __iter__(self) -> Iterator[Term]:
         return iter(self.terms)
@@ -148,9 +161,9 @@ class Scale:
         return len(self.terms)
 
     @property
-    def key(self) -> frozenset[tuple[Pattern, Exponent]]:
+    def key(self) -> frozenset[tuple[Pattern, Exponent, Exponent]]:
         """What makes two scales equal: patterns and exponents, whatever their reasons."""
-        return frozenset((t.pattern, t.exponent) for t in self.terms)
+        return frozenset((t.pattern, t.exponent, t.fraction) for t in self.terms)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scale) and (self.terms == other.terms or self.key == other.key)
@@ -186,7 +199,8 @@ def _merged(terms: tuple[Term, ...]) -> Scale:
 
 def _times(s: Term, t: Term) -> Term:
     # The trivial pattern at exponent 0 is the number one: it leaves the other term (and its reasons) alone.
-    return Term(s.exponent + t.exponent, s.pattern * t.pattern, Reason("product", "", ZERO, (s, t)))
+    why = Reason("product", "", ZERO, (s, t))
+    return Term(s.exponent + t.exponent, s.pattern * t.pattern, why, s.fraction + t.fraction)
 
 
 def prune(terms: Iterable[Term]) -> tuple[Term, ...]:
@@ -194,29 +208,38 @@ def prune(terms: Iterable[Term]) -> tuple[Term, ...]:
 
     A dominated term can never decide a moment, a top, or the span of a leading set.
     """
-    # First among terms of one pattern, by lookup: most terms end there.
-    alike: dict[Pattern, list[Term]] = {}
+    # First among terms of one pattern, by lookup: most terms end there. What lives on a fraction of the coordinates
+    # decides nothing elsewhere, so it dominates only its like.
+    alike: dict[tuple[Pattern, bool], list[Term]] = {}
     for new in terms:
         e = new.exponent
         if e.infinite:
             continue
-        same = alike.get(new.pattern)
+        key = new.pattern, new.fraction != ZERO
+        same = alike.get(key)
         if same is None:
-            alike[new.pattern] = [new]
+            alike[key] = [new]
         elif not any(known_le(e, old.exponent) for old in same):
-            alike[new.pattern] = [old for old in same if not known_le(old.exponent, e)] + [new]
+            alike[key] = [old for old in same if not known_le(old.exponent, e)] + [new]
     if len(alike) == 1:
         return tuple(*alike.values())
     kept: list[Term] = []
-    for pattern, some in alike.items():
-        # Sizes are compared before patterns: that is the cheaper half.
-        some = [t for t in some if not any(known_le(t.exponent, o.exponent) and pattern in o.pattern for o in kept)]
+    for some in alike.values():
+        some = [t for t in some if not any(_dominates(o, t) for o in kept)]
         if some:
-            kept = [
-                o for o in kept if not (any(known_le(o.exponent, t.exponent) for t in some) and o.pattern in pattern)
-            ]
+            kept = [o for o in kept if not any(_dominates(t, o) for t in some)]
             kept += some
     return tuple(kept)
+
+
+def _dominates(old: Term, new: Term) -> bool:
+    # Sizes are compared before patterns: that is the cheaper half.
+    return known_le(new.exponent, old.exponent) and _is_like(old, new) and new.pattern in old.pattern
+
+
+def _is_like(old: Term, new: Term) -> bool:
+    """Is the old term wherever the new one is?"""
+    return old.fraction == ZERO or new.fraction != ZERO
 
 
 NOTHING = Scale()

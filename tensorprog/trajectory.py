@@ -113,7 +113,9 @@ class _Run:
     ) -> None:
         self.program, self.exponents, self.optimizer, self.loss, self.back = program, exponents, optimizer, loss, back
         initial = {w: abc.initial for w, abc in exponents.items()}
-        self.calculus = Calculus(program.weights, initial, leading_only=leading_only, alignment=alignment)
+        self.calculus = Calculus(
+            program.weights, initial, program.saturable, leading_only=leading_only, alignment=alignment
+        )
         self.history: dict[Weight, list[Gradient]] = {w: [] for w in program.weights}
         self.initial: list[Scale] = []
         self.names = program.value_names
@@ -140,10 +142,10 @@ class _Run:
             elif isinstance(ins, MatMul):
                 (x,) = ins.args
                 propagating[i] = self.calculus.initial_product(ins.weight, delta[x], ins.transposed)
-                through = self.initial[i] + propagating[i]
+                through = self.calculus.initial_product(ins.weight, now[x], ins.transposed)
                 effective[i] = self.calculus.update_product(ins.weight, now[x], ins.transposed, initial=through)
                 delta.append((effective[i] + propagating[i]).explained("value", self._change_name(i, t)))
-                now.append(self.initial[i] + delta[i])
+                now.append((through + effective[i]).explained("value", _at(self.names[i], t)))
             else:
                 initial = [self.initial[a] for a in ins.args]
                 changed = self.calculus.change(ins, initial, [delta[a] for a in ins.args])
@@ -172,20 +174,20 @@ class _Run:
         now: list[Scale] = []
         effective: dict[int, Scale] = {}
         for i, ins in enumerate(self.program.instructions):
-            args = [change[a] for a in ins.args]
+            args, moved = [change[a] for a in ins.args], [now[a] for a in ins.args]
             if isinstance(ins, Data):
                 change.append(NOTHING)
-            elif isinstance(ins, MatMul):
-                (x,) = ins.args
+                now.append(at[i])
+                continue
+            value = self.calculus.value(ins, moved, trained=True)
+            if isinstance(ins, MatMul):
                 own = pieces.get(ins.weight, ())
-                effective[i] = self.calculus.piece_product(ins.weight, own, now[x], ins.transposed)
+                effective[i] = self.calculus.piece_product(ins.weight, own, moved[0], ins.transposed)
+                value = value + effective[i]
                 change.append(self.calculus.value(ins, args, trained=True) + effective[i])
             else:
                 change.append(self.calculus.change(ins, [at[a] for a in ins.args], args))
-            change[i] = change[i].explained("value", f"delta {_at(self.names[i], t)}")
-            linear = isinstance(ins, Data | MatMul)
-            moved = at[i] + change[i] if linear else self.calculus.value(ins, [now[a] for a in ins.args])
-            now.append(moved.explained("value", _at(self.names[i], t, "~")))
+            now.append(value.explained("value", _at(self.names[i], t, "~")))
         return Perturbed(tuple(now), effective, self.loss.gradient(now[self.program.output]))
 
     def parameters(self, values: Sequence[Scale]) -> list[Parameter]:

@@ -14,7 +14,7 @@ like are Adam here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, ExponentLike
@@ -50,7 +50,9 @@ def epsilon_at(width: float, power: Exponent, constant: float) -> float:
 
 
 def _sign(factor: Scale, what: str) -> Scale:
-    return apply(SIGN, factor, f"sign({what})").explained("sign", f"sign({what})", compose=True)
+    # Every entry has a sign, small ones too: where a saturated layer's gradients live plays no part.
+    everywhere = Scale(t if t.fraction == ZERO else replace(t, fraction=ZERO) for t in factor)
+    return apply(SIGN, everywhere, f"sign({what})").explained("sign", f"sign({what})", compose=True)
 
 
 @dataclass(frozen=True)

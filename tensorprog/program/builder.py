@@ -67,6 +67,11 @@ class Builder:
         return tuple(self._instructions)
 
     @property
+    def axes(self) -> tuple[Axis | None, ...]:
+        """The axis of each value so far."""
+        return tuple(self._axes)
+
+    @property
     def weights(self) -> tuple[Weight, ...]:
         """The weights declared so far."""
         return tuple(self._weights.values())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from tensorprog.program.axes import ONE, Axis, Role, Weight
 from tensorprog.program.instructions import Add, Apply, Data, Instruction, MatMul, Moment, Scaled
 
-__all__ = ["Program", "Site"]
+__all__ = ["Program", "Site", "saturable"]
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,11 @@ class Program:
         return tuple(s for s in self.sites if s.activation == site.activation)
 
     @cached_property
+    def saturable(self) -> tuple[int, ...]:
+        """The wide vectors that a bounded function reads: where they diverge, it saturates."""
+        return saturable(self.instructions, self.axes)
+
+    @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Where each weight acts, in program order."""
         trained, found, uses = self.trained_values, [], dict.fromkeys(self.weights, 0)
@@ -170,3 +176,9 @@ class Program:
 
     def __str__(self) -> str:
         return self.label
+
+
+def saturable(instructions: Sequence[Instruction], axes: Sequence[Axis | None]) -> tuple[int, ...]:
+    """The wide vectors that a bounded function reads: where they diverge, it saturates."""
+    read = [ins.args[0] for ins in instructions if isinstance(ins, Apply) and ins.function.facts.bounded]
+    return tuple(x for x in dict.fromkeys(read) if (axis := axes[x]) is not None and axis.wide)

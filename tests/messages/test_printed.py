@@ -21,7 +21,8 @@ settled   after step 2: all later steps repeat it
 
 Reasons
   - value of logits is n^(1/2) after step 1: the loss derivative stays Theta(1) and drives no update
-    beyond it [update n^(-1/2) * <x_0(hidden.1), x_1(hidden.1)> * chi]
+    beyond it [law of large numbers in <readout_0, x_1(hidden.1)> <- relu <- update n^(-1/2) *
+    <x_0(input), x_1(input)> * dh_0(hidden.1)]
   - feature change of hidden.1 is n^(0) after step 3: learning is feature: the readout's input moves
     by Theta(1) or more [relu <- update n^(-1/2) * <x_1(input), x_3(input)> * dh_1(hidden.1)]
 
@@ -113,7 +114,8 @@ n^(0)  h_0(hidden.1) ~ hidden.1_0 x_0(input)
 n^(0)  x_0(input) ~ relu(h_0(input))
 n^(0)  h_0(input) ~ input_0 x
          input_0: initial entries n^(0), exponent -(a + b) [2]
-n^(0)  x_1(input) ~ relu(h_0(input))
+n^(0)  x_1(input) ~ relu(h_1(input))
+n^(0)  h_1(input) ~ input_0 x
 n^(0)  relu'(h_0(hidden.1))
 
 n^(e): coordinate size, RMS over entries. h, x: values of a layer before and after its nonlinearity;

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from tensorprog.calculus import sizes
+from tensorprog.exponent import ONE, Exponent
 from tensorprog.program import Builder, Value
 from tests.sampling.programs import SEEDS, TOLERANCE, WIDTHS, generate, run, sample
 
@@ -138,3 +141,37 @@ def test_fresh_field_of_a_mean() -> None:
 def test_deterministic() -> None:
     first, second = (sample(generate(5), 5, WIDTHS[:2], SEEDS // 4) for _ in range(2))
     assert first == second
+
+
+# -- saturation: where a diverging vector is near zero
+
+
+@pytest.mark.parametrize("k", ["1/8", "1/4", "3/8"])
+def test_a_saturated_function_keeps_a_mean_not_a_size(k: str) -> None:
+    """<tanh(u), tanh(u + n^k v)>: u is seen on a fraction n^-k of the coordinates only.
+
+    Their size (RMS) is n^(-k/2), and taking it for the mean says n^(1 - k/2); found by training networks.
+    """
+    widths = (256, 1024, 4096, 16384)
+    b, (u, v, w), _ = sources("u v w")
+    x, y = (b.apply("tanh", value) for value in (u, b.add(u, b.scaled(v, k))))
+    other = b.apply("tanh", b.add(u, b.scaled(w, k)))
+    small = b.apply("tanh", b.add(b.add(u, b.scaled(v, k)), b.scaled(w, "-1/8")))
+    size = Exponent(Fraction(k))
+    expected = {(x, y): ONE - size, (y, other): ONE - size * 2, (v, y): ONE, (w, small): ONE * 7 / 8 - size}
+    for pair, aligned in expected.items():
+        m, e = b.moment(*pair), max(aligned, ONE / 2)
+        assert sizes(b)[m.index].top == e
+        assert abs(slope(b, m, widths) - float(e.const)) < 0.1
+
+
+def test_saturation_is_seen_through_a_matrix() -> None:
+    """<W tanh(u), W tanh(u + n^(1/4) v)>, and another layer of the same: covariances are means."""
+    widths = (64, 128, 256, 512, 1024)
+    b, (u, v), (w,) = sources("u v", "W")
+    x, y = (b.matmul(w, b.apply("tanh", value)) for value in (u, b.add(u, b.scaled(v, "1/4"))))
+    deeper = b.apply("tanh", b.add(b.scaled(y, "1/4"), x))
+    for pair in ((x, y), (b.apply("tanh", x), deeper)):
+        m = b.moment(*pair)
+        assert derived(b, m) == "3/4"
+        assert abs(slope(b, m, widths) - 0.75) < 0.1

@@ -42,6 +42,18 @@ FAST = {
     # clipping and epsilon
     "clipping": Trained(Clipped("sgd", threshold=0.02), SP, rates("0"), rate=8.0),
     "epsilon above the hidden gradients": Trained(Adam("-1/4"), SP, rates("1")),
+    # saturated layers
+    "a saturated layer forgets": Trained(
+        "sgd",
+        ("0", "1/2"),
+        ("-3/4", "3/4"),
+        loss="mse",
+        activation="tanh",
+        rate=(4.0, 0.1),
+        widths=(512, 1024, 2048, 4096, 8192),
+        seeds=24,
+        steps=1,
+    ),
     # perturbed gradients
     "sam, one radius": Trained(SAM("sgd", "-1/2", radius=0.5), MUP, ("-1", "0", "1"), rate=0.3),
     "sam in muP^2": Trained(
@@ -90,6 +102,28 @@ SLOW = {
     "sam around adam": Trained(SAM("adam", "-1/2", radius=0.5), SP, rates("1")),
     "sam after the readout took over": Trained(
         SAM("sgd", "1/2", "hidden=-1,readout=-3/2", radius=0.2), SP, ("-1/2", "1/2", "1"), rate=0.3
+    ),
+    "kfac that saturates the input layer": Trained(
+        "kfac",
+        ("0", "1/2", "1"),
+        ("-1/4", "0", "-1/4"),
+        loss="mse",
+        activation="tanh",
+        rate=(0.03, 0.1, 0.1),
+        widths=(512, 1024, 2048, 4096),
+        seeds=6,
+        steps=1,
+    ),
+    "what made a layer saturate is small where it is not": Trained(
+        "sgd",
+        ("0", "1/2", "1/2", "1"),
+        ("-3/4", "3/4", "-1/4", "3/4"),
+        loss=SoftCapped("mse", cap=2.0),
+        activation="tanh",
+        rate=(0.3, 0.3, 3.0, 0.3),
+        widths=(256, 512, 1024, 2048),
+        seeds=6,
+        steps=2,
     ),
     "softmax-mse": Trained("sgd", SP, rates("1/2"), loss="softmax-mse"),
     "logistic": Trained("sgd", SP, rates("1/2"), loss="logistic", rate=0.3),
