@@ -10,6 +10,7 @@ import pytest
 
 from tensorprog.architectures import ARCHITECTURES
 from tests.cli.runner import Run
+from validation.cases import CASES
 
 NUMBERS = "accepted are exact rationals such as -1/2, 0 or 3"
 LOSSES = (
@@ -274,7 +275,7 @@ LINES = [
     (
         "validate --cases nonsense",
         "--cases: got 'nonsense'; accepted are sp-sgd-ce-2, sp-sgd-mse-2, sp-adam-ce-2, mup-adam-ce-2, "
-        "sp-signsgd-huber-1-zero, ntp-adam-mse-3-zero, ... (960 in all)",
+        "sp-signsgd-huber-1-zero, ntp-adam-mse-3-zero, ... (" + f"{len(CASES)} in all)",
     ),
     (
         "validate --against nothing",
