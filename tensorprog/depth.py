@@ -219,7 +219,7 @@ def trajectory(
     if found is not None:
         (several, path), (few, other) = (short(found, copies) for copies in (COPIES, COPIES - 1))
         if _one_more_changes_nothing(several, path, few, other):
-            return replace(path, steps=tuple(map(several.written_out, path.steps)))
+            return replace(path, steps=tuple(map(several.written_out, path.steps)), repeated=found.copies)
     return derived(program, stop)
 
 

@@ -30,10 +30,12 @@ ASSUMPTIONS = (
 )
 
 
-def assumptions(s: Setting) -> tuple[str, ...]:
-    """What a derivation of a setting rests on."""
+def assumptions(s: Setting, path: Trajectory | None = None) -> tuple[str, ...]:
+    """What a derivation of a setting rests on, and of its trajectory where it is given."""
+    copies = path.repeated if path is not None else 0
+    repeated = f"{copies} blocks repeat: a third one changes nothing after two, so further ones change nothing"
     assumed = f"alignment {s.alignment}, in place of the derived one: {s.alignment.meaning} ({s.alignment.ref})"
-    return (*ASSUMPTIONS, *(() if s.alignment == DERIVED else (assumed,)))
+    return (*ASSUMPTIONS, *([] if s.alignment == DERIVED else [assumed]), *([repeated] if copies else []))
 
 
 QUANTITIES = ("effective", "propagating", "feature", "activation", "perturbation")
@@ -233,7 +235,7 @@ class Derivation(Display):
             "settled": self.settled,
             **(rates.to_dict() if rates is not None else {}),
             "steps": [s.to_dict() for s in self.steps],
-            "assumptions": list(assumptions(self.setting)),
+            "assumptions": list(assumptions(self.setting, self.path)),
         }
 
     def records(self) -> list[dict[str, Any]]:

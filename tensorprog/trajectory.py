@@ -83,12 +83,14 @@ class Trajectory:
         settled_at: the first step after which nothing changes any more, or None.
         growth: by how much some exponent rises at every step for good, or None.
         stopped: True where the ``stop`` condition ended it.
+        repeated: how many copies of a repeated block stand for each other (:mod:`tensorprog.depth`); 0 for none.
     """
 
     steps: tuple[Step, ...]
     settled_at: int | None
     growth: Exponent | None
     stopped: bool = False
+    repeated: int = 0
 
     @property
     def growing(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -63,7 +64,7 @@ def derivation_document(d: Derivation, rates: StableRates | None = None) -> Docu
     blocks.append(_steps(d))
     if rates is not None:
         blocks += [Paragraph(RATES, "strong"), _rates(rates)]
-    return Document.of(str(d.setting), [*blocks, Bullets("Assumes", assumptions(d.setting))])
+    return Document.of(str(d.setting), [*blocks, Bullets("Assumes", assumptions(d.setting, d.path))])
 
 
 def _words(value: str) -> str:
@@ -107,12 +108,37 @@ def _title(d: Derivation, run: list[StepExponents]) -> str:
 
 
 def _rows(s: StepExponents, diverging: Style, perturbed: bool) -> Iterator[tuple[Cell, ...]]:
-    for sites in _runs(s.sites.items()):
+    for sites in _runs(_folded(s.sites.items())):
         (first, e), (last, _) = sites[0], sites[-1]
         if 1 < len(sites) < MERGED_SITES:
             yield from (_row(name, e, diverging, perturbed) for name, _ in sites)
         else:
             yield _row(first if first == last else f"{first} to {last}", e, diverging, perturbed)
+
+
+def _folded(sites: Iterable[tuple[str, SiteExponents]]) -> Iterator[tuple[str, SiteExponents]]:
+    """Consecutive blocks with equal exponents as one: block.2.mlp.in ... block.9.mlp.in as block.2-9.mlp.in."""
+    numbered = [(BLOCK.fullmatch(name), name, e) for name, e in sites]
+    blocks = [
+        (key, [(m[3] if m else name, e) for m, name, e in of])
+        for key, of in groupby(numbered, key=lambda item: (item[0][1], int(item[0][2])) if item[0] else None)
+    ]
+    i = 0
+    while i < len(blocks):
+        key, inside = blocks[i]
+        last = i
+        while key and last + 1 < len(blocks) and blocks[last + 1] == ((key[0], key[1] + last + 1 - i), inside):
+            last += 1
+        if key is None:
+            yield from inside
+        else:
+            number = f"{key[1]}-{key[1] + last - i}" if last > i else str(key[1])
+            yield from ((f"{key[0]}.{number}{tail}", e) for tail, e in inside)
+        i = last + 1
+
+
+BLOCK = re.compile(r"([^.]+)\.([0-9]+)(\..+)")
+"""A site of a numbered block: its name, its number, the rest."""
 
 
 def _runs(sites: Iterable[tuple[str, SiteExponents]]) -> Iterator[list[tuple[str, SiteExponents]]]:

@@ -48,6 +48,20 @@ def test_shared_and_unrolled_blocks_derive_alike(name: str, seed: int, monkeypat
     assert facts(tp.derive(program, scaling, **chosen)) == once
 
 
+def test_a_shared_derivation_says_so() -> None:
+    assert any(
+        "95 blocks repeat" in line
+        for line in tp.derive(tp.transformer(96), "mup", optimizer="adam").to_dict()["assumptions"]
+    )
+    assert not any("repeat" in line for line in tp.derive(tp.mlp(2), "mup").to_dict()["assumptions"])
+
+
+def test_repeated_blocks_are_told_once() -> None:
+    text = str(tp.derive(tp.transformer(96), "mup", optimizer="adam"))
+    assert "block.1-96.attention.out" in text
+    assert len(text.splitlines()) < 60
+
+
 def found(program: Program) -> tuple[int, int] | None:
     r = repeats(program, lambda w: w.role)
     return None if r is None else (r.period, r.copies)
