@@ -20,6 +20,7 @@ from tensorprog.program import Builder, Program
 from tensorprog.regimes import Learning, Regime
 from tensorprog.solve import Solutions, solve
 from tensorprog.stability import max_stable_lr
+from tensorprog.trace import trace
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,5 +51,6 @@ __all__ = [
     "resnet_mlp",
     "solve",
     "symmetry",
+    "trace",
     "transformer",
 ]

@@ -169,9 +169,13 @@ class Builder:
 
     def parameter(self, name: str, axis: Axis, *, zero: bool = False) -> Value:
         """A trainable vector on an axis. ``zero``: it starts at exact zeros."""
+        return self.matmul(self.weight(name, axis, ONE, zero=zero), self.one())
+
+    def one(self) -> Value:
+        """The number one, which biases are applied to."""
         if self._ones is None:
             self._ones = self._emit(Data("one", ONE), ONE)
-        return self._emit(MatMul(self.weight(name, axis, ONE, zero=zero), (self._ones.index,)), axis)
+        return self._ones
 
     def normalize(self, x: Value, over: Axis | None = None) -> Value:
         """x / sqrt(mean x_i^2), the mean over all coordinates, or over one factor of the axis for each of the other."""

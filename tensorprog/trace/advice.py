@@ -1,0 +1,335 @@
+"""Advice: which parameters of a traced model depart from a parametrization, by which exponent, and what mends it.
+
+Weights are compared by what is invariant on their orbit (:mod:`tensorprog.trace.scalings`), epsilon and decay with the
+gradients and rates of the claim itself. What no parameter's own scaling explains (attention logits, tied readouts) is
+read off the claim's derivation on the same program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from tensorprog.derivation import Derivation
+from tensorprog.derive import derive
+from tensorprog.exponent import ZERO, Exponent
+from tensorprog.optimizers import AdamW, Clipped, Decayed, Optimizer, PerGroup
+from tensorprog.parametrizations import Parametrization, parametrization
+from tensorprog.program import Role, Site, Weight
+from tensorprog.trace.model import Traced
+from tensorprog.trace.optimizer import NEGLIGIBLE
+from tensorprog.trace.parametrization import Measured
+from tensorprog.trace.scalings import Target, bare, table, targets
+
+__all__ = ["MAXIMAL", "Check", "ClaimError", "Departure", "Kind", "check"]
+
+MAXIMAL = ("mup", "mfp")
+"""Claims under which nothing may grow: attention logits and logits of tied readouts are checked, too."""
+
+
+class Kind(StrEnum):
+    """What departs."""
+
+    INIT = "init"
+    RATE = "learning rate"
+    MULTIPLIER = "multiplier"
+    EPSILON = "epsilon"
+    DECAY = "decay"
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One thing that is not as claimed, for all weights that share it.
+
+    Args:
+        kind: what.
+        where: weights of the program, or an observed value such as attention logits.
+        got, wanted: as powers of n: of the initial entries, the learning rate, epsilon, the decay, the value's size.
+        mend: what to change.
+        fault: False for what is worth knowing but breaks no claim.
+    """
+
+    kind: Kind
+    where: tuple[str, ...]
+    got: Exponent
+    wanted: Exponent
+    mend: str
+    fault: bool = True
+
+    @property
+    def off(self) -> Exponent:
+        """got / wanted, as a power of n."""
+        return self.got - self.wanted
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "kind": self.kind.value,
+            "where": list(self.where),
+            "got": str(self.got),
+            "wanted": str(self.wanted),
+            "off": str(self.off),
+            "mend": self.mend,
+            "fault": self.fault,
+        }
+
+    def __str__(self) -> str:
+        names = ", ".join(self.where[:3]) + (f" and {len(self.where) - 3} more" if len(self.where) > 3 else "")
+        return f"{self.kind} of {names}: n^({self.got}), should be n^({self.wanted}). {self.mend}"
+
+
+class ClaimError(AssertionError):
+    """A model is not in the parametrization that it was claimed to be in."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A traced model held against a parametrization.
+
+    Args:
+        traced: the model.
+        claim: what it is compared with.
+        claimed: whether it was claimed, or is the maximal-update parametrization that nobody asked for.
+        shift: a global learning-rate exponent on top of the claim's rates, where those are defined up to one.
+        departures: faults first.
+        reference: the derivation of the same program, scaled as claimed.
+    """
+
+    traced: Traced
+    claim: Parametrization
+    claimed: bool
+    shift: Exponent
+    departures: tuple[Departure, ...]
+    reference: Derivation
+
+    @property
+    def faults(self) -> tuple[Departure, ...]:
+        """The departures that break the claim."""
+        return tuple(d for d in self.departures if d.fault)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the model is in the parametrization."""
+        return not self.faults
+
+    def differences(self) -> Iterator[tuple[str, str, Exponent, Exponent]]:
+        """(site, quantity, exponent, exponent as claimed) wherever they differ, at init and after training."""
+        own, claimed = self.traced.derivation, self.reference
+        for step, quantities in ((0, ("activation",)), (own.setting.steps, ("activation", "effective", "feature"))):
+            a, b = own.steps[step], claimed.steps[step]
+            for name, site in a.sites.items():
+                for q in quantities:
+                    x, y = getattr(site, q), getattr(b.sites[name], q)
+                    if x is not None and y is not None and x != y:
+                        yield name, q if step else f"{q} at initialisation", x, y
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        d = self.traced.derivation
+        return {
+            "model": self.traced.program.label,
+            "widths": list(self.traced.widths),
+            "claim": self.claim.name,
+            "claimed": self.claimed,
+            "holds": self.holds,
+            "lr_exponent": str(self.shift),
+            "departures": [x.to_dict() for x in self.departures],
+            "differences": [
+                {"site": s, "quantity": q, "exponent": str(x), "claimed": str(y)} for s, q, x, y in self.differences()
+            ],
+            "regime": d.regime.value,
+            "learning": d.learning.value,
+            "parameters": [
+                {
+                    "name": w.name,
+                    "role": w.role.value,
+                    "axes": [w.out.name, w.into.name],
+                    "init": str(-self.traced.inits[w.name].b),
+                    "init_residual": round(self.traced.inits[w.name].residual, 4),
+                    "learning_rate": str(-self.traced.parametrization.table[w.name].c) if w.trained else None,
+                }
+                for w in self.traced.program.weights
+            ],
+            "unused": list(self.traced.unused),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        d, t = self.traced.derivation, self.traced
+        yield f"{t.program.label}: {len(t.program.weights)} weights, traced at widths {', '.join(map(str, t.widths))}"
+        yield f"as it is: regime {d.regime.value.replace('_', ' ')}, learning {d.learning.value}"
+        name = self.claim.name + (f" with learning rates n^({self.shift})" if self.shift != ZERO else "")
+        count = len(self.faults)
+        told = f"{count} departure{'s' * (count != 1)}" if count else "holds" if self.claimed else "no departures"
+        yield f"{'claim' if self.claimed else 'compared with'} {name}: {told}"
+        for departure in self.faults:
+            yield f"  - {departure}"
+        notes = [x for x in self.departures if not x.fault]
+        if notes:
+            yield "worth knowing:"
+            for departure in notes:
+                yield f"  - {departure}"
+        found = list(self.differences()) if count else []
+        if found:
+            yield "what follows, as powers of n (as claimed):"
+            for site, quantity, x, y in found[:SHOWN]:
+                yield f"  - {quantity} of {site}: {x} ({y})"
+            if len(found) > SHOWN:
+                yield f"  - and {len(found) - SHOWN} more"
+        if t.unused:
+            yield f"not used by the logits: {', '.join(t.unused)}"
+
+
+SHOWN = 6
+"""How many consequences are listed."""
+
+
+def check(traced: Traced, claim: str | Parametrization | None = None) -> Check:
+    """Hold a traced model against a parametrization.
+
+    Args:
+        traced: from :func:`tensorprog.trace`.
+        claim: what the model is meant to be in; None compares it with the maximal-update parametrization.
+
+    Returns:
+        A :class:`Check`, whose ``holds`` is the verdict and whose text says what departs and what mends it.
+    """
+    chosen = parametrization("mup" if claim is None else claim)
+    program, own = traced.program, traced.parametrization.table
+    wanted = targets(program, chosen, traced.optimizer, {name: abc.b for name, abc in own.items()})
+    shift = ZERO if callable(chosen.c) else _shift(traced, wanted)
+    wanted = {name: replace(t, c=t.c - shift) for name, t in wanted.items()}
+    # Epsilon, decay and clipping are no part of the claim: without them, what they change shows as a difference.
+    reference = derive(
+        program,
+        Measured(chosen.name, table=table(wanted)),
+        optimizer=bare(traced.optimizer),
+        loss=traced.loss,
+    )
+    found = [*_scalings(traced, wanted), *_epsilon(traced, reference), *_decay(traced, wanted, reference)]
+    if chosen.name in MAXIMAL:
+        found += _structure(traced, reference)
+    merged = _merged(found)
+    merged.sort(key=lambda d: not d.fault)
+    return Check(traced, chosen, claim is not None, shift, tuple(merged), reference)
+
+
+def _shift(traced: Traced, wanted: Mapping[str, Target]) -> Exponent:
+    """The power of n by which most rates exceed the claim's."""
+    matrices = [w for w in traced.program.weights if w.trained and w.role is not Role.VECTOR]
+    off = [wanted[w.name].c - traced.parametrization.table[w.name].c for w in matrices]
+    return max(dict.fromkeys(off), key=off.count) if off else ZERO
+
+
+def _scalings(traced: Traced, wanted: Mapping[str, Target]) -> Iterator[Departure]:
+    for w in traced.program.weights:
+        own, target = traced.parametrization.table[w.name], wanted[w.name]
+        init = ZERO if own.b.infinite or target.b.infinite else target.b - own.b  # the entries are n^init too large
+        rate = target.c - own.c if w.trained else ZERO
+        if init != ZERO and w.trained and rate == init * (1 + target.degree.const):
+            a = target.a
+            mend = f"Multiply its output by n^({-init}): the code has a multiplier n^({-a})"
+            yield Departure(Kind.MULTIPLIER, (w.name,), -a, -a - init, mend)
+            continue
+        if init != ZERO:
+            yield Departure(Kind.INIT, (w.name,), -own.b, -target.b, f"Multiply its initial entries by n^({-init})")
+        if rate != ZERO:
+            yield Departure(Kind.RATE, (w.name,), -own.c, -target.c, f"Multiply its learning rate by n^({-rate})")
+
+
+def _gradients(reference: Derivation, w: Weight) -> Exponent:
+    """The largest gradient entries of a weight over the steps."""
+    sizes = [step.gradients[w] for step in reference.path.steps if w in step.gradients]
+    return max(sizes) if sizes else ZERO
+
+
+def _epsilon(traced: Traced, reference: Derivation) -> Iterator[Departure]:
+    for w in traced.program.weights:
+        rule = traced.rule(w.name)
+        if rule is None or rule.epsilon is None or traced.trained.declared is not None:
+            continue
+        size, e = _gradients(reference, w), rule.epsilon
+        if size.infinite or e.exponent <= size:
+            continue
+        small = e.exponent == ZERO and e.constant <= NEGLIGIBLE
+        why = f"Its gradient entries are n^({size}); epsilon is {e.constant:.2g} n^({e.exponent}) and outgrows them"
+        mend = f"{why}{', which at these widths it may not' if small else ''}: multiply it by n^({size - e.exponent})"
+        yield Departure(Kind.EPSILON, (w.name,), e.exponent, size, mend, fault=not small)
+
+
+def _decay(traced: Traced, wanted: Mapping[str, Target], reference: Derivation) -> Iterator[Departure]:
+    for w in traced.program.weights:
+        found = _decayed(_own(traced.optimizer, w)) if w.trained else None
+        if found is None or not (w.out.wide or w.into.wide) or w.role is Role.VECTOR:
+            continue
+        d, coupled = found
+        own = traced.parametrization.table[w.name]
+        if coupled:
+            size = _gradients(reference, w)
+            limit = size + own.b if not own.b.infinite and not size.infinite else d
+            if d > limit:
+                mend = f"Coupled decay outgrows the gradient, n^({size}): multiply it by n^({limit - d})"
+                yield Departure(Kind.DECAY, (w.name,), d, limit, mend)
+            continue
+        c = wanted[w.name].c
+        if d != c:
+            grows = d > c
+            told = "grows with the width" if grows else "vanishes as the width grows"
+            why = f"Each step takes rate times decay, n^({d - c}), of the weight, which {told}"
+            mend = f"{why}: multiply it by n^({c - d})"
+            yield Departure(Kind.DECAY, (w.name,), d, c, mend, fault=grows)
+
+
+def _own(optimizer: Optimizer, w: Weight) -> Optimizer:
+    """The entry of one weight."""
+    if isinstance(optimizer, Clipped):
+        return _own(optimizer.base, w)
+    if isinstance(optimizer, PerGroup):
+        return optimizer.choice.get(w) or optimizer
+    return optimizer
+
+
+def _decayed(entry: Optimizer) -> tuple[Exponent, bool] | None:
+    """(decay exponent, whether it is coupled), where there is any."""
+    if isinstance(entry, AdamW | Decayed):
+        e = entry.decay_exponent
+        assert isinstance(e, Exponent)
+        return None if e.infinite else (e, isinstance(entry, Decayed) and entry.coupled)
+    return None
+
+
+def _structure(traced: Traced, reference: Derivation) -> Iterator[Departure]:
+    """What grows although every weight is scaled as claimed."""
+    steps = reference.steps
+    for name, _ in traced.program.observed:
+        top = max(s.sites[name].activation for s in steps)
+        if top > ZERO:
+            mend = f"Multiply the attention logits by n^({-top}): 1/d in place of 1/sqrt(d), d the head dimension"
+            yield Departure(Kind.MULTIPLIER, (name,), top, ZERO, mend)
+    for site in traced.program.sites:
+        top = max(s.sites[site.name].activation for s in steps)
+        if top > ZERO and site.weight.into.name != "one" and not _explained(traced, site, reference):
+            mend = f"Its size is n^({top}) with all weights scaled as claimed: multiply it by n^({-top})"
+            yield Departure(Kind.MULTIPLIER, (site.name,), top, ZERO, mend)
+            return
+
+
+def _explained(traced: Traced, site: Site, reference: Derivation) -> bool:
+    """Whether something before it has grown already."""
+    (x,) = traced.program.instructions[site.product].args
+    return any(step.now[x].top > ZERO for step in reference.path.steps)
+
+
+def _merged(found: list[Departure]) -> list[Departure]:
+    """Departures that differ in the weight alone, as one."""
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    first: dict[tuple[Any, ...], Departure] = {}
+    for d in found:
+        key = (d.kind, d.got, d.wanted, d.mend, d.fault)
+        groups.setdefault(key, []).extend(d.where)
+        first.setdefault(key, d)
+    return [replace(first[key], where=tuple(names)) for key, names in groups.items()]

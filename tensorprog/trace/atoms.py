@@ -1,0 +1,168 @@
+"""Atoms: the dimensions of tensors, as blocks of coordinates whose sizes are known at every traced width.
+
+A tensor's dimension is a product of atoms; a view regroups them, adding two tensors unifies them. An atom is a
+*feature* of a tensor where the axis of the program's vector has it; all others (batch, positions, pixels) are
+multiplicities, of which that vector is a generic member. What is found late holds for all uses: an atom that is split
+after the fact, by a view [batch, positions, heads, head dimension] of a linear layer's output, makes that layer's axis
+a product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Atom", "Dim", "Misaligned", "leaves", "regroup", "unify"]
+
+Sizes = tuple[int, ...]
+"""A number of coordinates at every traced width."""
+
+
+class Misaligned(Exception):
+    """Two dimensions that are cut differently; the caller knows the operator and the module."""
+
+
+@dataclass(eq=False)
+class Atom:
+    """A block of coordinates.
+
+    Args:
+        sizes: how many, at every width.
+        origin: of a parameter's atom, the dimension of the stored tensor that it is a part of.
+        parts: what it is a product of, major first.
+        segments: what it is a concatenation of.
+        same: the atom that it was unified with.
+    """
+
+    sizes: Sizes
+    origin: int = 0
+    parts: tuple[Atom, ...] = ()
+    segments: tuple[Atom, ...] = ()
+    same: Atom | None = field(default=None, repr=False)
+
+    @property
+    def root(self) -> Atom:
+        atom = self
+        while atom.same is not None:
+            atom = atom.same
+        return atom
+
+    @property
+    def grows(self) -> bool:
+        return len(set(self.sizes)) > 1
+
+    def split(self, minor: Sizes) -> tuple[Atom, Atom]:
+        """Into a major part and a minor one of the given sizes."""
+        if self.segments or any(n % m for n, m in zip(self.sizes, minor, strict=True)):
+            raise Misaligned
+        major = tuple(n // m for n, m in zip(self.sizes, minor, strict=True))
+        first, second = Atom(major, self.origin), Atom(minor, self.origin)
+        self.parts = (first, second)
+        return first, second
+
+    def concatenate(self, sizes: Sequence[Sizes]) -> tuple[Atom, ...]:
+        """Cut into segments; an atom that is cut already must be cut at the same places."""
+        if not self.segments:
+            self.segments = tuple(Atom(s, self.origin) for s in sizes)
+        elif [s.sizes for s in self.segments] != list(sizes):
+            raise Misaligned
+        return self.segments
+
+
+Dim = tuple[Atom, ...]
+"""A dimension of a tensor: a product of atoms, major first; none for a dimension of size one."""
+
+
+def leaves(dim: Dim) -> Dim:
+    """The atoms that a dimension consists of by now."""
+    found: list[Atom] = []
+    for atom in dim:
+        root = atom.root
+        if root.parts:
+            found += leaves(root.parts)
+        elif set(root.sizes) != {1}:
+            found.append(root)
+    return tuple(found)
+
+
+def unify(a: Dim, b: Dim) -> None:
+    """Two dimensions are the same; both are cut wherever one of them is.
+
+    Raises:
+        Misaligned: where they are cut at places that no common refinement has.
+    """
+    left, right = list(leaves(a)), list(leaves(b))
+    while left and right:
+        x, y = left.pop(), right.pop()  # minor first: a minor part is a divisor more often than not
+        if x is y:
+            continue
+        if x.sizes == y.sizes:
+            _join(x, y)
+        elif _divides(y.sizes, x.sizes):
+            major, minor = x.split(y.sizes)
+            left.append(major)
+            _join(minor, y)
+        elif _divides(x.sizes, y.sizes):
+            major, minor = y.split(x.sizes)
+            right.append(major)
+            _join(x, minor)
+        else:
+            raise Misaligned
+    if left or right:
+        raise Misaligned
+
+
+def _divides(m: Sizes, n: Sizes) -> bool:
+    return all(b % a == 0 for a, b in zip(m, n, strict=True))
+
+
+def _join(x: Atom, y: Atom) -> None:
+    if y.segments and not x.segments:
+        x, y = y, x
+    if x.segments and y.segments:
+        if [s.sizes for s in x.segments] != [s.sizes for s in y.segments]:
+            raise Misaligned
+        for s, t in zip(x.segments, y.segments, strict=True):
+            unify((s,), (t,))
+    y.same = x
+
+
+def regroup(dims: Sequence[Dim], shapes: Sequence[Sizes]) -> tuple[Dim, ...]:
+    """The dimensions of a view, row-major.
+
+    Args:
+        dims: before.
+        shapes: the sizes of the new dimensions.
+    """
+    waiting = [atom for dim in dims for atom in leaves(dim)]
+    result: list[Dim] = []
+    for sizes in shapes:
+        taken: list[Atom] = []
+        product = tuple(1 for _ in sizes)
+        while product != sizes:
+            if not waiting:
+                raise Misaligned
+            need = tuple(n // p for n, p in zip(sizes, product, strict=True))
+            if any(n % p for n, p in zip(sizes, product, strict=True)):
+                raise Misaligned
+            atom = waiting.pop(0)
+            if _divides(atom.sizes, need):
+                taken.append(atom)
+            else:
+                if not _divides(need, atom.sizes):
+                    raise Misaligned
+                rest = tuple(n // m for n, m in zip(atom.sizes, need, strict=True))
+                first, second = atom.split(rest)
+                taken.append(first)
+                waiting.insert(0, second)
+            product = tuple(p * n for p, n in zip(product, taken[-1].sizes, strict=True))
+        result.append(tuple(taken))
+    if waiting:
+        raise Misaligned
+    return tuple(result)
+
+
+def each(dims: Sequence[Dim]) -> Iterator[Atom]:
+    """All leaves of some dimensions."""
+    for dim in dims:
+        yield from leaves(dim)

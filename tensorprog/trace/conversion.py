@@ -1,0 +1,393 @@
+"""Conversion: a walk along the aligned graph that turns it into a recording.
+
+What depends on no parameter is computed, with torch itself; the operators of :mod:`tensorprog.trace.operators` see the
+rest. This module has what they are made of: broadcasting, contractions, parameters as vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tensorprog.exponent import ZERO, Exponent
+from tensorprog.trace.atoms import Atom, Dim, Misaligned, leaves, unify
+from tensorprog.trace.errors import TraceError
+from tensorprog.trace.export import Graph, Node, Reference
+from tensorprog.trace.powers import Power, power_of
+from tensorprog.trace.recording import (
+    Contracted,
+    Elementwise,
+    Multiplied,
+    Narrowed,
+    Recording,
+    Rescaled,
+    Source,
+    Summed,
+    Vector,
+)
+from tensorprog.trace.values import Constant, Parameter, PerWidth, Slice, Statistic, Tensor, Which, is_trained
+
+__all__ = ["OPERATORS", "Conversion", "operator"]
+
+Rule = Callable[..., Any]
+OPERATORS: dict[str, Rule] = {}
+"""By operator: (conversion, arguments) -> value. One entry per ATen operator; :func:`operator` adds one."""
+
+TABLE = 0.2
+"""How far the exponent of a whole table of constants may lie from a multiple of one half."""
+MASKED = -1e4
+"""Constants with entries below this are masks: they choose positions and scale nothing."""
+
+
+def operator(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for operators, by the name of the overload packet: ``@operator("aten.linear")``."""
+
+    def register(rule: Rule) -> Rule:
+        for name in names:
+            OPERATORS[name] = rule
+        return rule
+
+    return register
+
+
+class Conversion:
+    """A graph on its way to a recording.
+
+    Args:
+        graph: the aligned graphs.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.widths = graph.built.widths
+        self.recording = Recording()
+        self.values: dict[str, Any] = {}
+        self.parameters: dict[str, tuple[Dim, ...]] = {}
+        self.node: Node = graph.nodes[0]
+
+    # -- the walk
+
+    def run(self) -> Tensor:
+        """Convert every node; returns the logits."""
+        for node in self.graph.nodes:
+            self.node = node
+            if node.kind == "output":
+                return self.tensor(self._merged([a[0] for a in node.args])[0])
+            try:
+                self.values[node.name] = self.visit(node)
+            except Misaligned as error:
+                raise self.refuse(
+                    "it cuts a dimension at other places than the operators before it",
+                    "Give heads, groups and concatenated parts sizes that divide one another at every width",
+                ) from error
+        raise self.refuse("the graph has no output", "Return the logits")
+
+    def visit(self, node: Node) -> Any:
+        """The value of one node."""
+        match node.kind:
+            case "parameter":
+                return self.parameter(node)
+            case "constant":
+                return Constant(tuple(c[node.name] for c in self.graph.constants))
+            case "input":
+                return Constant(tuple(i[node.name] for i in self.graph.inputs))
+            case "attribute":
+                return Constant(node.targets)
+        args = self._merged(list(node.args))
+        kwargs = {key: self._merged([k[key] for k in node.kwargs]) for key in node.kwargs[0]}
+        if not is_trained([*args, *kwargs.values()]):
+            return self._computed(node)
+        rule = OPERATORS.get(node.operator)
+        if rule is None:
+            raise self.refuse(
+                "there is no rule for this operator",
+                "Add one with tensorprog.trace.operator, or declare a program with tensorprog.Builder",
+            )
+        result = rule(self, *args, **kwargs)
+        if node.writes and isinstance(node.args[0][0], Reference):
+            self.values[node.args[0][0].name] = result
+        return result
+
+    def parameter(self, node: Node) -> Parameter:
+        """A parameter; tied ones share their atoms."""
+        name = self.graph.canonical.get(node.target, node.target)
+        dims = self.parameters.setdefault(name, tuple((Atom(s),) for s in node.shapes))
+        return Parameter(name, dims, tuple((Atom(s, i),) for i, s in enumerate(node.shapes)))
+
+    def _merged(self, rows: Sequence[Any]) -> Any:
+        """One argument out of those at every width: values for references, numbers where they agree."""
+        first = rows[0]
+        if isinstance(first, Reference):
+            return self.values[first.name]
+        if isinstance(first, tuple | list):
+            if len({len(r) for r in rows}) > 1:
+                return PerWidth(tuple(rows))
+            return [self._merged(parts) for parts in zip(*rows, strict=True)]
+        if isinstance(first, Mapping):
+            return {key: self._merged([r[key] for r in rows]) for key in first}
+        return first if all(type(r) is type(first) and r == first for r in rows) else PerWidth(tuple(rows))
+
+    def _computed(self, node: Node) -> Any:
+        import torch
+
+        results = []
+        for w, target in enumerate(node.targets):
+            args = self._at(node.args[w], w)
+            kwargs = self._at(node.kwargs[w], w)
+            with torch.no_grad():
+                results.append(target(*args, **kwargs))
+        if isinstance(results[0], tuple | list):
+            return [Constant(parts) for parts in zip(*results, strict=True)]
+        return Constant(tuple(results))
+
+    def _at(self, value: Any, w: int) -> Any:
+        if isinstance(value, Reference):
+            held = self.values[value.name]
+            return [h.values[w] for h in held] if isinstance(held, list) else held.values[w]
+        if isinstance(value, tuple | list):
+            return type(value)(self._at(v, w) for v in value)
+        if isinstance(value, Mapping):
+            return {k: self._at(v, w) for k, v in value.items()}
+        return value
+
+    def refuse(self, why: str, instead: str) -> TraceError:
+        """An error at the current node."""
+        return TraceError(self.node.operator, self.node.where, why, instead)
+
+    # -- values
+
+    def features(self, x: Tensor) -> Dim:
+        """The atoms of its axis."""
+        return leaves(self.recording[x.ref].features)
+
+    def tensor(self, value: Any, like: Tensor | None = None) -> Tensor:
+        """Any value as a tensor; a parameter takes its meaning from what it is added to or multiplied by."""
+        match value:
+            case Tensor():
+                return value
+            case Parameter():
+                return self.vector(value, like)
+            case Slice():
+                return self.cut(value)
+            case Statistic():
+                return self.statistic(value)
+            case Constant():
+                return self.source(value, like)
+        raise self.refuse(f"{type(value).__name__} is no tensor", "Report this model")
+
+    def record(self, operation: Any) -> int:
+        """Record an operation of the current node's module."""
+        return self.recording.add(replace(operation, where=self.node.where))
+
+    def fresh(self, shapes: Any = None) -> tuple[Dim, ...]:
+        """New multiplicities of the current node's shape."""
+        return tuple((Atom(s),) if set(s) != {1} else () for s in (self.node.shapes if shapes is None else shapes))
+
+    def shapes(self, value: Constant) -> tuple[tuple[int, ...], ...]:
+        """The sizes of a constant's dimensions at every width."""
+        return tuple(tuple(int(s) for s in sizes) for sizes in zip(*(v.shape for v in value.values), strict=True))
+
+    def power(self, value: Any) -> Power:
+        """The power of n that a constant is: a number, or a tensor by the root mean square of its entries."""
+        held = self._per_width(value)
+        numbers = [self._number(v) for v in held]
+        # The entries of a table, of angles or positions, have a size that is a power of n in the limit only.
+        table = all(getattr(v, "ndim", 0) for v in held)
+        found = power_of(numbers, self.widths, *((TABLE, (1, 2)) if table else ()))
+        if found is None:
+            told = ", ".join(f"{x:.4g}" for x in numbers)
+            raise self.refuse(
+                f"a constant is {told} at widths {', '.join(map(str, self.widths))}, which is no power of the width",
+                "Trace at larger widths, or write the constant as a power of a size",
+            )
+        return found
+
+    def _per_width(self, value: Any) -> Sequence[Any]:
+        if isinstance(value, Constant | PerWidth):
+            return value.values
+        return [value] * len(self.widths)
+
+    def _number(self, value: Any) -> float:
+        import torch
+
+        if not isinstance(value, torch.Tensor):
+            return abs(float(value))
+        finite = value.to(torch.float64)
+        finite = finite[finite.isfinite()]
+        return float(finite.square().mean().sqrt()) if finite.numel() else 0.0
+
+    def is_mask(self, value: Any) -> bool:
+        """Whether a constant is a mask: boolean, or with entries that no softmax lets through."""
+        import torch
+
+        first = self._per_width(value)[0]
+        if not isinstance(first, torch.Tensor):
+            return False
+        return first.dtype == torch.bool or bool(first.numel() and first.min() < MASKED)
+
+    def source(self, value: Any, like: Tensor | None = None, features: Dim | None = None) -> Tensor:
+        """A constant as data, on the axis of the tensor that it meets."""
+        power = self.power(value)
+        if features is None:
+            features = self.features(like) if like is not None else ()
+        name = self._name(value)
+        ref = self.record(Source(features, name=name, power=power.exponent))
+        return Tensor(self.fresh() if like is None else like.dims, ref)
+
+    def _name(self, value: Any) -> str:
+        return next((name for name, held in self.values.items() if held is value), "constant")
+
+    def vector(self, p: Parameter, like: Tensor | None) -> Tensor:
+        """A parameter as a vector, one for every position where it has such dimensions."""
+        if like is not None:
+            own = set(self.features(like))
+            features = tuple(a for d in p.dims for a in leaves(d) if a in own)
+            rows = [a for d in p.dims for a in leaves(d) if a not in own]
+        else:
+            atoms = [a for d in p.dims for a in leaves(d)]
+            features = tuple(a for a in atoms if a.grows)
+            rows = [a for a in atoms if not a.grows]
+        if any(a.grows for a in rows):
+            raise self.refuse(
+                f"parameter {p.name!r} has a growing dimension that is none of the vector it acts on",
+                "Declare a program with tensorprog.Builder",
+            )
+        ref = self.record(Vector(features, parameter=p.name, rows=bool(rows)))
+        return self.scaled(Tensor(p.dims, ref), p.power)
+
+    def cut(self, s: Slice) -> Tensor:
+        """A slice on its own: a segment of its atom, or fewer positions."""
+        own = set(self.features(s.of))
+        parts = leaves(s.of.dims[s.dim])
+        if not any(a in own for a in parts):
+            return Tensor(s.dims, s.of.ref)
+        if any(step != 1 for _, _, step in s.spans):
+            raise self.refuse("it takes every other feature", "Take contiguous parts")
+        return self._segment(s)
+
+    def _segment(self, s: Slice) -> Tensor:
+        """Some of the features along a dimension."""
+        parts = leaves(s.of.dims[s.dim])
+        rest = [_total([a.sizes[w] for a in parts[1:]]) for w in range(len(self.widths))]
+        spans = [(a // r, b // r) for (a, b, _), r in zip(s.spans, rest, strict=True)]
+        if any(a % r or b % r for (a, b, _), r in zip(s.spans, rest, strict=True)):
+            raise Misaligned
+        atom, ref = parts[0], s.of.ref
+        siblings = [tuple(n // r for n, r in zip(sizes, rest, strict=True)) for sizes in s.siblings]
+        while not all(a == 0 and b == n for (a, b), n in zip(spans, atom.sizes, strict=True)):
+            if not atom.segments:
+                atom.concatenate(siblings or _around(spans, atom.sizes))
+            index, spans = _holding(atom.segments, spans)
+            segment = atom.segments[index].root
+            features = tuple(segment if a is atom else a for a in leaves(self.recording[ref].features))
+            ref = self.record(Narrowed(features, (ref,), atom=atom, index=index))
+            atom, siblings = segment, []
+        out = (atom, *parts[1:])
+        return Tensor(self.replaced(s.of.dims, s.dim, out), ref)
+
+    @staticmethod
+    def replaced(dims: tuple[Dim, ...], at: int, dim: Dim) -> tuple[Dim, ...]:
+        """Dimensions with another one in one place."""
+        return (*dims[:at], dim, *dims[at + 1 :])
+
+    # -- arithmetic
+
+    def scaled(self, x: Tensor, power: Exponent) -> Tensor:
+        """n^power x."""
+        if power == ZERO:
+            return x
+        if power.infinite:
+            return Tensor(x.dims, self.record(Source(self.features(x), name="zero", power=power)))
+        return replace(x, ref=self.record(Rescaled(self.features(x), (x.ref,), power=power)), square=None)
+
+    def broadcast(self, *values: Any) -> tuple[Dim, ...]:
+        """The dimensions of an elementwise result; dimensions that meet are unified."""
+        shapes = self.node.shapes
+        result: list[Dim] = []
+        for k, sizes in enumerate(shapes):
+            found: Dim = ()
+            for v in values:
+                at = k - len(shapes) + len(v.dims) if isinstance(v, Tensor | Parameter | Slice | Statistic) else -1
+                if at < 0 or not leaves(v.dims[at]):
+                    continue
+                if found:
+                    unify(found, v.dims[at])
+                else:
+                    found = v.dims[at]
+            result.append(found or ((Atom(sizes),) if set(sizes) != {1} else ()))
+        return tuple(result)
+
+    def together(self, x: Any, y: Any) -> tuple[tuple[Dim, ...], Tensor, Tensor]:
+        """Two values that meet elementwise, as tensors, with the dimensions of the result."""
+        dims = self.broadcast(x, y)
+        if isinstance(x, Parameter | Constant):
+            other = self.tensor(y)
+            return dims, self.tensor(x, other), other
+        first = self.tensor(x)
+        return dims, first, self.tensor(y, first)
+
+    def union(self, x: Tensor, y: Tensor) -> Dim:
+        """The features of a product or a sum, in the order of the one that has more."""
+        a, b = self.features(x), self.features(y)
+        longer, shorter = (a, b) if len(a) >= len(b) else (b, a)
+        return (*longer, *(f for f in shorter if f not in set(longer)))
+
+    def add(self, x: Tensor, y: Tensor, dims: tuple[Dim, ...]) -> Tensor:
+        """x + y."""
+        return Tensor(dims, self.record(Summed(self.union(x, y), (x.ref, y.ref))))
+
+    def multiply(self, x: Tensor, y: Tensor, dims: tuple[Dim, ...], *, across: bool = False) -> Tensor:
+        """x y by coordinates."""
+        ref = self.record(Multiplied(self.union(x, y), (x.ref, y.ref), across=across))
+        return Tensor(dims, ref, square=x.ref if x.ref == y.ref else None)
+
+    def apply(self, function: Any, x: Any) -> Tensor:
+        """phi(x)."""
+        t = self.tensor(x)
+        return Tensor(t.dims, self.record(Elementwise(self.features(t), (t.ref,), function=function)))
+
+    def statistic(self, s: Statistic) -> Tensor:
+        """A mean or mean square as a value."""
+        if s.which not in (Which.MEAN, Which.MEAN_SQUARE) or s.centered:
+            raise self.refuse(
+                f"a {s.which.value} is used outside a norm layer",
+                "Divide the vector it belongs to by it, or use torch.nn.functional.layer_norm or rms_norm",
+            )
+        whole = leaves(self.recording[s.of].features)
+        kept = tuple(a for a in whole if a not in set(s.over))
+        args = (s.of,) if s.which is Which.MEAN else (s.of, s.of)
+        ref = self.record(Contracted(kept, args, over=s.over))
+        mean = Tensor(s.dims, ref)
+        return mean if s.total else self.scaled(mean, -self.size(s.over))
+
+    def size(self, atoms: Dim) -> Exponent:
+        """The exponent of a number of coordinates."""
+        sizes = [_total([a.sizes[w] for a in leaves(atoms)]) for w in range(len(self.widths))]
+        return self.power(PerWidth(tuple(sizes))).exponent
+
+
+def _around(spans: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """The sizes of what lies before a span, in it and after it."""
+    before = tuple(a for a, _ in spans)
+    inside = tuple(b - a for a, b in spans)
+    after = tuple(n - b for (_, b), n in zip(spans, sizes, strict=True))
+    return [part for part in (before, inside, after) if any(part)]
+
+
+def _holding(segments: Sequence[Atom], spans: Sequence[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
+    """The segment that a span lies in, and the span inside it."""
+    start = [0] * len(spans)
+    for i, segment in enumerate(segments):
+        stop = [a + n for a, n in zip(start, segment.sizes, strict=True)]
+        if all(a <= lo and hi <= b for a, b, (lo, hi) in zip(start, stop, spans, strict=True)):
+            return i, [(lo - a, hi - a) for a, (lo, hi) in zip(start, spans, strict=True)]
+        start = stop
+    raise Misaligned
+
+
+def _total(numbers: Sequence[int]) -> int:
+    result = 1
+    for n in numbers:
+        result *= n
+    return result

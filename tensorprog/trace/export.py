@@ -1,0 +1,354 @@
+"""Export: one graph per width, aligned node by node.
+
+The graphs come from ``torch.export`` without decomposition, so that linear, attention and norm layers are still to be
+recognised. They differ in sizes and in constants only; a graph whose structure depends on the width is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tensorprog.errors import SettingError, TensorprogError
+from tensorprog.trace.errors import TraceError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Built", "Graph", "Node", "Reference", "build_models", "export"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An argument that is another node's value."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the aligned graphs.
+
+    Args:
+        name: of the node in the first graph.
+        kind: ``call``, ``parameter``, ``constant`` (a buffer or a tensor in the code), ``input`` or ``output``.
+        operator: such as ``aten.linear``; the in-place variant has the same name.
+        where: the module path.
+        args, kwargs: with references in place of nodes, one for each width.
+        shapes: sizes at every width, one tuple per dimension; a list of them where the node has several results.
+        targets: what is called, one for each width.
+        writes: whether it changes its first argument.
+        target: of a parameter or constant, its qualified name.
+    """
+
+    name: str
+    kind: str
+    operator: str
+    where: str
+    args: tuple[tuple[Any, ...], ...] = ()
+    kwargs: tuple[Mapping[str, Any], ...] = ()
+    shapes: Any = None
+    targets: tuple[Any, ...] = ()
+    writes: bool = False
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Built:
+    """The user's models, one for each width.
+
+    Args:
+        names: of every distinct parameter, by the identity of the tensor: (canonical name, at each width).
+    """
+
+    widths: tuple[int, ...]
+    models: tuple[torch.nn.Module, ...]
+    examples: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The aligned graphs of a model.
+
+    Args:
+        nodes: in order of execution.
+        constants: values of buffers and lifted tensors at each width, by qualified name.
+        inputs: the tensors of the example, by node name.
+    """
+
+    built: Built
+    nodes: tuple[Node, ...]
+    constants: tuple[Mapping[str, torch.Tensor], ...]
+    inputs: tuple[Mapping[str, Any], ...]
+    canonical: Mapping[str, str] = field(default_factory=dict)
+
+
+def build_models(build: Callable[[int], torch.nn.Module], widths: Sequence[int], example: Any, seed: int = 0) -> Built:
+    """Call ``build`` at every width with a fixed seed; the state of torch's generator is left as it was.
+
+    Raises:
+        SettingError: for widths that are no distinct positive integers, or where ``build`` returns no module.
+    """
+    import torch
+
+    ns = tuple(widths)
+    if len(ns) < 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in ns) or len(set(ns)) < len(ns):
+        raise SettingError("widths", widths, "needs at least two different positive integers")
+    ns = tuple(sorted(ns))
+    models, examples = [], []
+    with torch.random.fork_rng(devices=[]):
+        for n in ns:
+            torch.manual_seed(seed)
+            model = build(n)
+            if not isinstance(model, torch.nn.Module):
+                raise SettingError("build", type(model).__name__, f"build({n}) needs to return an nn.Module")
+            models.append(model)
+            examples.append(_example(example, n))
+    return Built(ns, tuple(models), tuple(examples))
+
+
+def _example(example: Any, width: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    import torch
+
+    if example is None:
+        raise SettingError(
+            "example",
+            None,
+            "needs an input of the model: a tensor, a tuple, a dictionary of keywords, "
+            "or a function of the width that returns one",
+        )
+    if callable(example) and not isinstance(example, torch.Tensor):
+        example = example(width)
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (tuple(example) if isinstance(example, tuple | list) else (example,)), {}
+
+
+def pick(output: Any, chosen: str | int | None) -> Any:
+    """The logits in what a model returns.
+
+    Raises:
+        SettingError: where it is not clear which.
+    """
+    import torch
+
+    if chosen is not None:
+        try:
+            return output[chosen] if isinstance(chosen, int) or isinstance(output, Mapping) else getattr(output, chosen)
+        except (AttributeError, KeyError, IndexError, TypeError) as error:
+            raise SettingError("output", chosen, f"the model's {type(output).__name__} has no such member") from error
+    if isinstance(output, torch.Tensor):
+        return output
+    for name in ("logits", "last_hidden_state"):
+        found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+        if isinstance(found, torch.Tensor):
+            return found
+    if isinstance(output, tuple | list):
+        tensors = [x for x in output if isinstance(x, torch.Tensor)]
+        if len(tensors) == 1 or (tensors and output[0] is tensors[0]):
+            return tensors[0]
+    raise SettingError("output", type(output).__name__, "say which member of the model's output holds the logits")
+
+
+def _wrapped(model: torch.nn.Module, chosen: str | int | None) -> torch.nn.Module:
+    from torch import nn
+
+    class Logits(nn.Module):
+        """The model, returning its logits alone: caches and the like need no pytree then."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.traced = model
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return pick(self.traced(*args, **kwargs), chosen)
+
+    wrapped = Logits.__new__(Logits)
+    Logits.__init__(wrapped)
+    wrapped.training = model.training  # no train(): every submodule keeps its own mode
+    return wrapped
+
+
+PREFIX = "traced."
+
+
+def export(built: Built, output: str | int | None = None) -> Graph:
+    """Export every model and align the graphs.
+
+    Raises:
+        TraceError: where torch cannot export the model, or where the graph's structure depends on the width.
+    """
+    programs = []
+    for n, model, (args, kwargs) in zip(built.widths, built.models, built.examples, strict=True):
+        with _quiet():
+            try:
+                programs.append(_exported(_wrapped(model, output), args, kwargs))
+            except TensorprogError:
+                raise
+            except Exception as error:  # whatever the user's code or torch raises
+                first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+                raise TraceError(
+                    "torch.export",
+                    "",
+                    f"the model of width {n} cannot be exported: {type(error).__name__}: {first.strip()[:300]}",
+                    "Check the example input first; branches on the values of tensors and loops over them have no "
+                    "graph: declare a program with tensorprog.Builder instead",
+                ) from error
+    return _align(built, programs)
+
+
+def _exported(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    import torch
+
+    return torch.export.export(model, args, kwargs, strict=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's own messages: what matters is raised."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.export", "torch._export")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def _align(built: Built, programs: Sequence[Any]) -> Graph:
+    lists = [list(p.graph.nodes) for p in programs]
+    for others in lists[1:]:
+        for a, b in zip(lists[0], others, strict=False):
+            if a.op != b.op or (a.op == "call_function" and str(a.target) != str(b.target)):
+                raise _differs(a, b)
+        if len(others) != len(lists[0]):
+            longer = max(lists[0], others, key=len)
+            raise _differs(longer[min(len(others), len(lists[0]))], None)
+    first = programs[0]
+    names, constants, inputs = {}, [], []
+    for p in programs:
+        signature = p.graph_signature
+        names = {**signature.inputs_to_parameters}
+        held = {**signature.inputs_to_buffers, **signature.inputs_to_lifted_tensor_constants}
+        constants.append({key: p.state_dict.get(t, p.constants.get(t)) for key, t in held.items()})
+    user = [list(p.graph_signature.user_inputs) for p in programs]
+    for w, (args, kwargs) in enumerate(built.examples):
+        import torch.utils._pytree as pytree
+
+        flat, _ = pytree.tree_flatten((args, kwargs))
+        inputs.append({name: value for name, value in zip(user[w], flat, strict=False) if isinstance(name, str)})
+    nodes = []
+    for k, row in enumerate(zip(*lists, strict=True)):
+        del k
+        nodes.append(_node(row, programs, names, first.graph_signature))
+    return Graph(built, tuple(nodes), tuple(constants), tuple(inputs), _canonical(built.models[0]))
+
+
+def _canonical(model: torch.nn.Module) -> dict[str, str]:
+    """Every name of a parameter to the first one: tied weights are one tensor."""
+    names: dict[int, str] = {}
+    return {name: names.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
+
+
+def _differs(a: Any, b: Any) -> TraceError:
+    got = f"{_operator(a)} at one width and {_operator(b)} at another" if b is not None else "more nodes at one width"
+    return TraceError(
+        _operator(a),
+        _where(a),
+        f"the graph depends on the width ({got})",
+        "Keep depth and, where they are looped over, the number of heads or experts the same at all widths",
+    )
+
+
+def _node(row: Sequence[Any], programs: Sequence[Any], names: Mapping[str, str], signature: Any) -> Node:
+    node = row[0]
+    if node.op == "placeholder":
+        target = names.get(node.name, "")
+        kind = "parameter" if target else "input" if node.name in signature.user_inputs else "constant"
+        return Node(node.name, kind, kind, "", shapes=_shapes(row), target=target.removeprefix(PREFIX))
+    if node.op == "get_attr":
+        return Node(
+            node.name,
+            "attribute",
+            "attribute",
+            _where(node),
+            target=str(node.target),
+            shapes=_shapes(row),
+            targets=tuple(_attribute(p.graph_module, n.target) for p, n in zip(programs, row, strict=True)),
+        )
+    args = tuple(_references(n.args) for n in row)
+    kwargs = tuple(_references(n.kwargs) for n in row)
+    if node.op == "output":
+        return Node(node.name, "output", "output", "", args)
+    operator = _operator(node)
+    return Node(
+        node.name,
+        "call",
+        operator.removesuffix("_"),
+        _where(node),
+        args,
+        kwargs,
+        _shapes(row),
+        tuple(n.target for n in row),
+        writes=operator.endswith("_"),
+    )
+
+
+def _attribute(module: Any, path: str) -> Any:
+    for part in path.split("."):
+        module = getattr(module, part)
+    return module
+
+
+def _operator(node: Any) -> str:
+    if node.op != "call_function":
+        return str(node.op)
+    packet = getattr(node.target, "overloadpacket", None)
+    if packet is not None:
+        return str(packet).removeprefix("torch.ops.")
+    return getattr(node.target, "__name__", str(node.target))
+
+
+def _where(node: Any) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = str(stack[-1][0]) if stack else ""
+    return path.removeprefix("traced").removeprefix(".")
+
+
+def _references(value: Any) -> Any:
+    from torch.fx import Node as Fx
+
+    if isinstance(value, Fx):
+        return Reference(value.name)
+    if isinstance(value, tuple | list):
+        return (
+            type(value)(_references(v) for v in value)
+            if type(value) in (tuple, list)
+            else [_references(v) for v in value]
+        )
+    if isinstance(value, Mapping):
+        return {k: _references(v) for k, v in value.items()}
+    return value
+
+
+def _shapes(row: Sequence[Any]) -> Any:
+    values = [n.meta.get("val") for n in row]
+    if all(hasattr(v, "shape") for v in values):
+        return tuple(tuple(int(s) for s in sizes) for sizes in zip(*(v.shape for v in values), strict=True))
+    if all(isinstance(v, tuple | list) for v in values):
+        parts = list(zip(*values, strict=True))
+        return [
+            tuple(tuple(int(s) for s in sizes) for sizes in zip(*(v.shape for v in part), strict=True))
+            if all(hasattr(v, "shape") for v in part)
+            else None
+            for part in parts
+        ]
+    return None

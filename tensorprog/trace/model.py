@@ -1,0 +1,274 @@
+"""`trace`: a user's model, optimizer and loss become a program with measured exponents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from tensorprog.derivation import Derivation
+from tensorprog.derive import derive
+from tensorprog.errors import SettingError
+from tensorprog.exponent import Exponent, ExponentLike, exponent
+from tensorprog.losses import Loss
+from tensorprog.optimizers import Clipped, Optimizer, PerGroup
+from tensorprog.parametrizations import ABC, Parametrization
+from tensorprog.program import Program
+from tensorprog.stability import StableRates, max_stable_lr
+from tensorprog.trace.conversion import Conversion
+from tensorprog.trace.emission import Block, Emission
+from tensorprog.trace.export import Built, build_models, export
+from tensorprog.trace.inits import Init, measure
+from tensorprog.trace.optimizer import CLASSES, ReadOptimizer, Rule, read_optimizer
+from tensorprog.trace.parametrization import Measured
+
+if TYPE_CHECKING:
+    import torch
+
+    from tensorprog.trace.advice import Check
+
+__all__ = ["Traced", "trace", "traced"]
+
+WIDTHS = (64, 128, 256)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model of the user as a program, with the exponents that it was found to have.
+
+    Args:
+        program: what it computes; sites are named by module path.
+        parametrization: measured init exponents, and learning-rate exponents of the parameter groups.
+        optimizer: the entry, or one for each weight.
+        loss: the loss.
+        blocks: where each weight of the program is in the model's parameters.
+        inits: what each weight starts with, measured.
+        trained: how each parameter is trained.
+        built: the models themselves, one for each width.
+        unused: parameters that the logits do not depend on.
+    """
+
+    program: Program
+    parametrization: Measured
+    optimizer: Optimizer
+    loss: str | Loss
+    blocks: Mapping[str, Block] = field(repr=False)
+    inits: Mapping[str, Init] = field(repr=False)
+    trained: ReadOptimizer = field(repr=False)
+    built: Built = field(repr=False)
+    unused: tuple[str, ...] = ()
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Of the trace."""
+        return self.built.widths
+
+    def derive(self, *, lr_exponent: ExponentLike = 0, steps: int = 4) -> Derivation:
+        """Regime, learning, exponents per site and step, reasons: as for a built-in program."""
+        result: Derivation = derive(
+            self.program,
+            self.parametrization,
+            optimizer=self.optimizer,
+            loss=self.loss,
+            lr_exponent=lr_exponent,
+            steps=steps,
+        )
+        return result
+
+    @cached_property
+    def derivation(self) -> Derivation:
+        """:meth:`derive` at the model's own learning rates."""
+        return self.derive()
+
+    def max_stable_lr(self) -> StableRates:
+        """The largest stable global learning-rate exponents, on top of the model's own rates."""
+        return max_stable_lr(self.program, self.parametrization, optimizer=self.optimizer, loss=self.loss)
+
+    def check(self, claim: str | Parametrization | None = None) -> Check:
+        """Hold the model against a parametrization: what departs, by which exponent, and what mends it."""
+        from tensorprog.trace.advice import check
+
+        return check(self, claim)
+
+    def rule(self, weight: str) -> Rule | None:
+        """How a weight of the program is trained; None for a frozen one."""
+        return self.trained.rules.get(self.blocks[weight].parameter)
+
+    def __str__(self) -> str:
+        rows = [f"{self.program.label}, traced at widths {', '.join(map(str, self.widths))}"]
+        table = self.parametrization.table
+        size = max(map(len, table))
+        for w in self.program.weights:
+            abc = table[w.name]
+            c = f"n^({-abc.c})" if w.trained else "frozen"
+            b = "zero" if abc.b.infinite else f"n^({-abc.b})"
+            rows.append(f"  {w.name:{size}}  {w.role.value:8}  {w.into.name} -> {w.out.name}  init {b}  rate {c}")
+        return "\n".join(rows)
+
+
+def trace(
+    build: Callable[[int], torch.nn.Module],
+    widths: Sequence[int] = WIDTHS,
+    *,
+    example: Any,
+    optimizer: Any = "sgd",
+    loss: str | Loss | Any = "ce",
+    output: str | int | None = None,
+    inits: Mapping[str, ExponentLike] | None = None,
+    entries: Mapping[str, Any] | None = None,
+    clip: float | None = None,
+    seed: int = 0,
+    label: str = "",
+) -> Traced:
+    """Trace a model: its graph at several widths, its initial sizes and its parameter groups, as a program.
+
+    Args:
+        build: returns the initialised model of a width n.
+        widths: at least two; three tell a power from a rounding.
+        example: an input: a tensor, a tuple, a dictionary of keywords, or a function of the width that returns one.
+        optimizer: ``optimizer(model)`` returns a torch optimizer, or a list of them; or the name of one of
+            tensorprog's optimizers, with the same learning rate for all parameters.
+        loss: a name, an entry, or a loss of torch such as ``torch.nn.functional.cross_entropy``.
+        output: which member of the model's output holds the logits, where that is not clear.
+        inits: declared init exponents b (std n^-b; oo for zeros), by parameter name, in place of measured ones.
+        entries: what optimizer classes of your own do, by class name: ``{"MyMuon": "muon"}``.
+        clip: the threshold of global-norm clipping, where the training loop clips.
+        seed: of ``build``; torch's own generator is left as it was.
+        label: how outputs name the model; the name of its class by default.
+
+    Returns:
+        A :class:`Traced` model; ``.derivation`` has the regime, the exponents and the reasons.
+
+    Assumes: the numbers of positions, batch elements and pixels do not grow with the width.
+
+    Raises:
+        TraceError: naming operator, module path, what is missing and what to declare instead.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> import tensorprog as tp
+        >>> build = lambda n: nn.Sequential(nn.Linear(8, n), nn.ReLU(), nn.Linear(n, n), nn.ReLU(), nn.Linear(n, 3))
+        >>> model = tp.trace(build, example=torch.randn(4, 8), optimizer="adam")
+        >>> [s.name for s in model.program.sites]
+        ['0', '0.bias', '2', '2.bias', '4', '4.bias']
+        >>> model.derivation.regime.value, str(model.max_stable_lr())
+        ('catastrophic', 'stable up to -1, bounded updates up to -1, bounded logits up to -3/2')
+    """
+    built = build_models(build, widths, example, seed)
+    return traced(
+        built,
+        optimizer=optimizer,
+        loss=loss,
+        output=output,
+        inits=inits or {},
+        entries=entries or {},
+        clip=clip,
+        label=label,
+    )
+
+
+def traced(
+    built: Built,
+    *,
+    optimizer: Any,
+    loss: Any,
+    output: str | int | None,
+    inits: Mapping[str, ExponentLike],
+    entries: Mapping[str, Any],
+    clip: float | None,
+    label: str,
+) -> Traced:
+    """Trace models that are built."""
+    graph = export(built, output)
+    conversion = Conversion(graph)
+    logits = conversion.run()
+    declared = {name: exponent(b, f"inits, {name}") for name, b in inits.items()}
+    for name in declared:
+        if name not in graph.canonical:
+            raise SettingError("inits", name, f"the model's parameters are: {', '.join(graph.canonical)}")
+
+    def initial(block: Block, where: str) -> Init:
+        tensors = [_entries(m.get_parameter(block.parameter), block, w) for w, m in enumerate(built.models)]
+        return measure(tensors, built.widths, block.parameter, where, declared.get(block.parameter))
+
+    rules = read_optimizer(optimizer, built.models, built.widths, graph.canonical)
+    emission = Emission(
+        conversion.recording, conversion.parameters, built.widths, initial, lambda name: name in rules.rules
+    )
+    name = label or type(built.models[0]).__name__
+    program = emission.program(logits.ref, name, model=name, widths=list(built.widths))
+    table = {
+        w.name: _abc(emission.inits[w.name], rules.rules.get(emission.blocks[w.name].parameter))
+        for w in program.weights
+    }
+    entry = _entry(program, emission.blocks, rules, {**CLASSES, **entries})
+    used = {b.parameter for b in emission.blocks.values()}
+    return Traced(
+        program,
+        Measured("as traced", table=table),
+        entry if clip is None else Clipped(entry, threshold=clip),
+        loss_entry(loss),
+        emission.blocks,
+        emission.inits,
+        rules,
+        built,
+        tuple(n for n in dict.fromkeys(graph.canonical.values()) if n not in used),
+    )
+
+
+def _entries(p: Any, block: Block, w: int) -> Any:
+    import torch
+
+    t = p.detach()
+    for k, index in enumerate(block.indices):
+        if index is not None:
+            t = t.index_select(k, torch.as_tensor(index[w], device=t.device))
+    return t
+
+
+def _abc(init: Init, rule: Rule | None) -> ABC:
+    return ABC(Exponent(0), init.b, Exponent(0) if rule is None else -rule.rate.exponent)
+
+
+def _entry(
+    program: Program, blocks: Mapping[str, Block], trained: ReadOptimizer, known: Mapping[str, Any]
+) -> Optimizer:
+    """One entry for all weights where they agree, else one for each."""
+    if trained.declared is not None:
+        return trained.declared
+    if not trained.rules:
+        raise SettingError("optimizer", "no trained parameter", "needs at least one parameter with a learning rate")
+    chosen = {w.name: trained.entry(blocks[w.name].parameter, known) for w in program.weights if w.trained}
+    entries = set(chosen.values())
+    return entries.pop() if len(entries) == 1 else PerGroup(chosen)
+
+
+LOSSES = {
+    "cross_entropy": "ce",
+    "CrossEntropyLoss": "ce",
+    "binary_cross_entropy_with_logits": "logistic",
+    "BCEWithLogitsLoss": "logistic",
+    "mse_loss": "mse",
+    "MSELoss": "mse",
+    "huber_loss": "huber",
+    "HuberLoss": "huber",
+    "smooth_l1_loss": "huber",
+    "SmoothL1Loss": "huber",
+    "l1_loss": "l1",
+    "L1Loss": "l1",
+}
+"""Losses of torch by name, as entries."""
+
+
+def loss_entry(loss: Any) -> Any:
+    """A loss of torch, or anything that :func:`tensorprog.derive` takes."""
+    if isinstance(loss, str | Loss):
+        return loss
+    name = getattr(loss, "__name__", type(loss).__name__)
+    if name not in LOSSES:
+        raise SettingError(
+            "loss", name, f"needs a loss of tensorprog, such as 'ce' or 'mse', or one of torch: {', '.join(LOSSES)}"
+        )
+    return LOSSES[name]

@@ -1,0 +1,169 @@
+"""Norm layers, means and softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from tensorprog.joint import BATCH_NORM, CAUSAL_SOFTMAX, SOFTMAX
+from tensorprog.trace.atoms import Dim, leaves
+from tensorprog.trace.conversion import Conversion, operator
+from tensorprog.trace.operators.functions import MAXIMUM
+from tensorprog.trace.recording import Centered, Elementwise, Normalized, Observed
+from tensorprog.trace.values import Parameter, Statistic, Tensor, Which
+
+__all__ = ["affine", "normalized", "pooled", "softmax"]
+
+
+def affine(c: Conversion, y: Tensor, gain: Any, bias: Any) -> Tensor:
+    """gain * y + bias."""
+    if gain is not None:
+        dims, a, b = c.together(y, gain)
+        y = c.multiply(a, b, dims)
+    if bias is not None:
+        dims, a, b = c.together(y, bias)
+        y = c.add(a, b, dims)
+    return y
+
+
+def _last(c: Conversion, x: Tensor, count: int) -> Dim:
+    own = set(c.features(x))
+    return tuple(a for d in x.dims[len(x.dims) - count :] for a in leaves(d) if a in own)
+
+
+def normalized(c: Conversion, x: Tensor, over: Dim, *, center: bool) -> Tensor:
+    """x over its root mean square; over positions alone its features keep their independent signs."""
+    if not over:
+        return c.apply(BATCH_NORM, x)
+    if center and set(over) == set(c.features(x)):
+        x = Tensor(x.dims, c.record(Centered(c.features(x), (x.ref,))))
+    return Tensor(x.dims, c.record(Normalized(c.features(x), (x.ref,), over=over)))
+
+
+@operator("aten.layer_norm")
+def _layer_norm(c: Conversion, x: Any, shape: Sequence[int], gain: Any = None, bias: Any = None, *args: Any) -> Tensor:
+    t = c.tensor(x)
+    return affine(c, normalized(c, t, _last(c, t, len(shape)), center=True), gain, bias)
+
+
+@operator("aten.rms_norm")
+def _rms_norm(c: Conversion, x: Any, shape: Sequence[int], gain: Any = None, *args: Any) -> Tensor:
+    t = c.tensor(x)
+    return affine(c, normalized(c, t, _last(c, t, len(shape)), center=False), gain, None)
+
+
+@operator("aten.batch_norm", "aten._native_batch_norm_legit", "aten.instance_norm")
+def _batch_norm(c: Conversion, x: Any, gain: Any = None, bias: Any = None, *args: Any) -> Tensor:
+    t = c.tensor(x)
+    return affine(c, c.apply(BATCH_NORM, t), _channels(t, gain), _channels(t, bias))
+
+
+def _channels(x: Tensor, p: Any) -> Any:
+    """A vector over the second dimension."""
+    if not isinstance(p, Parameter):
+        return None
+    after = ((),) * (len(x.dims) - 2)
+    return replace(p, dims=(*p.dims, *after), stored=(*p.stored, *after))
+
+
+@operator("aten.group_norm")
+def _group_norm(c: Conversion, x: Any, groups: Any, gain: Any = None, bias: Any = None, *args: Any) -> Tensor:
+    t = c.tensor(x)
+    own = set(c.features(t))
+    channels = tuple(a for a in leaves(t.dims[1]) if a in own)
+    count = c.power(groups).exponent
+    # Groups of finitely many channels, or finitely many groups: one norm for each channel, or for all, to exponents.
+    y = normalized(c, t, channels if count == 0 else (), center=False)
+    return affine(c, y, _channels(t, gain), _channels(t, bias))
+
+
+def _averaged(c: Conversion, x: Any, dims: Any) -> tuple[Tensor, Dim, set[int]]:
+    t = c.tensor(x)
+    if dims is None:
+        chosen = set(range(len(t.dims)))
+    else:
+        chosen = {k % len(t.dims) for k in ([dims] if isinstance(dims, int) else dims)}
+    own = set(c.features(t))
+    return t, tuple(a for k in sorted(chosen) for a in leaves(t.dims[k]) if a in own), chosen
+
+
+def _reduced(t: Tensor, chosen: set[int], keep: bool) -> tuple[Dim, ...]:
+    if keep:
+        return tuple(() if k in chosen else d for k, d in enumerate(t.dims))
+    return tuple(d for k, d in enumerate(t.dims) if k not in chosen)
+
+
+@operator("aten.mean", "aten.sum")
+def _mean(c: Conversion, x: Any, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
+    t, over, chosen = _averaged(c, x, dims)
+    result = _reduced(t, chosen, keepdim)
+    if not over:
+        return Tensor(result, t.ref)
+    which, of = (Which.MEAN, t.ref) if t.square is None else (Which.MEAN_SQUARE, t.square)
+    return Statistic(which, of, over, result, total=c.node.operator.endswith("sum"))
+
+
+@operator("aten.var")
+def _var(c: Conversion, x: Any, dims: Any = None, *args: Any, keepdim: bool = False, **kwargs: Any) -> Any:
+    keep = keepdim or (len(args) > 1 and bool(args[1]))
+    t, over, chosen = _averaged(c, x, dims)
+    return Statistic(Which.MEAN_SQUARE, t.ref, over, _reduced(t, chosen, keep), centered=True)
+
+
+@operator("aten.std")
+def _std(c: Conversion, x: Any, dims: Any = None, *args: Any, **kwargs: Any) -> Any:
+    return replace(_var(c, x, dims, *args, **kwargs), which=Which.RMS)
+
+
+@operator("aten.linalg_vector_norm", "aten.norm")
+def _norm(c: Conversion, x: Any, order: Any = 2, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
+    if order != 2:
+        raise c.refuse(f"the {order}-norm has no rule", "Use the 2-norm")
+    t, over, chosen = _averaged(c, x, dims)
+    return Statistic(Which.RMS, t.ref, over, _reduced(t, chosen, keepdim), total=True)
+
+
+@operator("aten.softmax", "aten._softmax", "aten._safe_softmax")
+def _softmax(c: Conversion, x: Any, dim: int, *args: Any, **kwargs: Any) -> Tensor:
+    t = c.tensor(x)
+    own = set(c.features(t))
+    over = [a for a in leaves(t.dims[dim]) if a in own]
+    if any(a.grows for a in over):
+        raise c.refuse(
+            "a softmax over features whose number grows with the width has no rule",
+            "Declare a program with tensorprog.Builder",
+        )
+    return softmax(c, t) if not over else c.apply(SOFTMAX, t)
+
+
+def softmax(c: Conversion, logits: Tensor, *, causal: bool = False) -> Tensor:
+    """Over positions: the logits are reported."""
+    name = c.node.where or "attention"
+    taken = sum(isinstance(o, Observed) and o.name.startswith(f"{name}.logits") for o in c.recording.operations)
+    told = f"{name}.logits" + (f"#{taken + 1}" if taken else "")
+    seen = c.record(Observed(c.features(logits), (logits.ref,), name=told))
+    function = CAUSAL_SOFTMAX if causal else SOFTMAX
+    ref = c.record(Elementwise(c.features(logits), (seen,), function=function))
+    return Tensor(logits.dims, ref)
+
+
+@operator("aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d", "aten.adaptive_max_pool2d", "aten.amax")
+def _max_pool(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+    return pooled(c, c.apply(MAXIMUM, x))
+
+
+@operator("aten.avg_pool1d", "aten.avg_pool2d", "aten.avg_pool3d", "aten.adaptive_avg_pool1d",
+          "aten.adaptive_avg_pool2d", "aten.upsample_nearest2d", "aten.upsample_bilinear2d")  # fmt: skip
+def _avg_pool(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Tensor:
+    return pooled(c, c.tensor(x))
+
+
+def pooled(c: Conversion, x: Tensor) -> Tensor:
+    """Fewer pixels, the same channels: the first dimensions stay."""
+    shapes, fresh = c.node.shapes, c.fresh()
+    own = set(c.features(x))
+    dims = tuple(
+        d if any(a in own for a in leaves(d)) else fresh[k] for k, d in zip(range(len(shapes)), x.dims, strict=True)
+    )
+    return Tensor(dims, x.ref)

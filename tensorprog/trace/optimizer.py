@@ -1,0 +1,183 @@
+"""Optimizers read from parameter groups: rates, epsilon and decay of every parameter as powers of the width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tensorprog.errors import SettingError
+from tensorprog.exponent import ZERO_SIZE, Exponent
+from tensorprog.optimizers import SGD, Adagrad, Adam, AdamW, Decayed, Lion, Muon, Optimizer, RMSProp, SignSGD, optimizer
+from tensorprog.trace.powers import Power, power_of
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["CLASSES", "NEGLIGIBLE", "ReadOptimizer", "Rule", "read_optimizer"]
+
+NEGLIGIBLE = 1e-6
+"""An epsilon up to this that does not depend on the width is taken to be zero; the advice says when it is not."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one parameter is trained.
+
+    Args:
+        kind: the class of its optimizer.
+        rate, epsilon, decay: as powers of n; None where the optimizer has none, or it is zero.
+        options: other settings of its group.
+    """
+
+    kind: str
+    rate: Power
+    epsilon: Power | None = None
+    decay: Power | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def epsilon_exponent(self) -> Exponent:
+        """The exponent of epsilon that the derivation uses: -oo where it is negligible."""
+        e = self.epsilon
+        if e is None or (e.exponent == 0 and e.constant <= NEGLIGIBLE):
+            return ZERO_SIZE
+        return e.exponent
+
+
+@dataclass(frozen=True)
+class ReadOptimizer:
+    """The optimizer of a traced model.
+
+    Args:
+        rules: of every trained parameter, by its canonical name; one without is frozen.
+        declared: the entry of all parameters, where no torch optimizer was given.
+    """
+
+    rules: Mapping[str, Rule]
+    declared: Optimizer | None = None
+
+    def entry(self, name: str, known: Mapping[str, Any]) -> Optimizer:
+        """The entry that trains a parameter."""
+        if self.declared is not None:
+            return self.declared
+        rule = self.rules[name]
+        made = known.get(rule.kind)
+        if made is None:
+            raise SettingError(
+                "optimizer",
+                rule.kind,
+                f"is no class that is known ({', '.join(CLASSES)}); declare what it does: "
+                f"entries={{{rule.kind!r}: 'muon'}} or any other optimizer of tensorprog",
+            )
+        return made(rule) if callable(made) else optimizer(made)
+
+
+def _decayed(base: Optimizer, rule: Rule, *, coupled: bool) -> Optimizer:
+    return base if rule.decay is None else Decayed(base, rule.decay.exponent, coupled=coupled)
+
+
+def _adamw(rule: Rule) -> Optimizer:
+    if rule.decay is None:
+        return Adam(rule.epsilon_exponent)
+    return AdamW(rule.epsilon_exponent, decay_exponent=rule.decay.exponent)
+
+
+def _adam(rule: Rule) -> Optimizer:
+    if rule.options.get("decoupled_weight_decay"):
+        return _adamw(rule)
+    return _decayed(Adam(rule.epsilon_exponent), rule, coupled=True)
+
+
+def _muon(rule: Rule) -> Optimizer:
+    factors = {None: "original", "original": "original", "match_rms_adamw": "match-rms"}
+    return _decayed(Muon(factors[rule.options.get("adjust_lr_fn")]), rule, coupled=False)
+
+
+CLASSES: dict[str, Callable[[Rule], Optimizer]] = {
+    "SGD": lambda rule: _decayed(SGD(), rule, coupled=True),
+    "Adam": _adam,
+    "AdamW": _adamw,
+    "NAdam": _adam,
+    "RAdam": _adam,
+    "RMSprop": lambda rule: _decayed(RMSProp(rule.epsilon_exponent), rule, coupled=True),
+    "Adagrad": lambda rule: _decayed(Adagrad(rule.epsilon_exponent), rule, coupled=True),
+    "Muon": _muon,
+    "Lion": lambda rule: _decayed(Lion(), rule, coupled=False),
+    "SignSGD": lambda rule: _decayed(SignSGD(), rule, coupled=False),
+}
+"""What optimizer classes do, by name. A class of another name is declared with ``entries``."""
+
+
+def read_optimizer(
+    make: Any, models: Sequence[torch.nn.Module], widths: Sequence[int], canonical: Mapping[str, str]
+) -> ReadOptimizer:
+    """The rules of every parameter.
+
+    Args:
+        make: ``make(model)`` returns a torch optimizer, or several; or the name of an optimizer of tensorprog, or one,
+            with one learning rate for all parameters.
+        models: at every width.
+        canonical: every parameter's canonical name.
+    """
+    trained = {canonical[n]: p.requires_grad for n, p in models[0].named_parameters()}
+    if not callable(make) or isinstance(make, Mapping):
+        one = Power(Exponent(0), 1.0, 0.0)
+        entry = optimizer(make)
+        return ReadOptimizer({n: Rule(entry.name, one) for n, on in trained.items() if on}, entry)
+    tables = [_settings(make(m), m, canonical) for m in models]
+    rules: dict[str, Rule] = {}
+    for name, on in trained.items():
+        rows = [t.get(name) for t in tables]
+        if not on or all(r is None for r in rows):
+            continue
+        if any(r is None for r in rows):
+            raise SettingError("optimizer", name, "is in a parameter group at some widths only")
+        rules[name] = _rule(name, [r for r in rows if r is not None], widths)
+    return ReadOptimizer({name: rule for name, rule in rules.items() if rule.rate.constant})
+
+
+def _settings(made: Any, model: torch.nn.Module, canonical: Mapping[str, str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """(class, group) of every parameter."""
+    names = {id(p): canonical[n] for n, p in model.named_parameters()}
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    several = made if isinstance(made, list | tuple) else [made]
+    for opt in several:
+        groups = getattr(opt, "param_groups", None)
+        if groups is None:
+            raise SettingError("optimizer", type(opt).__name__, "needs a torch optimizer, or a list of them")
+        for group in groups:
+            settings = {k: v for k, v in group.items() if k != "params"}
+            for p in group["params"]:
+                if id(p) in names:
+                    found[names[id(p)]] = (group.get("kind", type(opt).__name__), settings)
+    if not found:
+        raise SettingError(
+            "optimizer", "no parameter of the model", "optimizer(model) needs the model's own parameters"
+        )
+    return found
+
+
+def _rule(name: str, rows: Sequence[tuple[str, dict[str, Any]]], widths: Sequence[int]) -> Rule:
+    kinds = {kind for kind, _ in rows}
+    if len(kinds) > 1:
+        raise SettingError(
+            "optimizer", ", ".join(sorted(kinds)), f"parameter {name!r} changes its class with the width"
+        )
+    groups = [group for _, group in rows]
+
+    def read(key: str) -> Power | None:
+        if any(key not in g for g in groups):
+            return None
+        numbers = [float(g[key]) for g in groups]
+        power = power_of(numbers, widths)
+        if power is None:
+            told = ", ".join(f"{x:.4g}" for x in numbers)
+            raise SettingError(
+                f"optimizer, {key} of {name}", told, f"is no power of the width at {', '.join(map(str, widths))}"
+            )
+        return None if power.exponent.infinite else power
+
+    rate = read("lr") or Power(Exponent(0), 0.0, 0.0)
+    options: dict[str, Any] = {k: groups[0][k] for k in ("adjust_lr_fn", "decoupled_weight_decay") if k in groups[0]}
+    return Rule(kinds.pop(), rate, read("eps"), read("weight_decay"), options)

@@ -1,0 +1,118 @@
+"""What flows along the edges of a graph while it is converted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from tensorprog.exponent import ZERO, Exponent
+from tensorprog.trace.atoms import Dim
+
+__all__ = ["Constant", "Parameter", "PerWidth", "Slice", "Statistic", "Tensor", "Which"]
+
+
+@dataclass(frozen=True)
+class PerWidth:
+    """An argument that differs between widths."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """What depends on no parameter: it is computed, at every width."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the model, or a view of one.
+
+    Args:
+        name: the canonical name.
+        dims: its dimensions now.
+        stored: atoms of the stored tensor along each of them; they are never unified, so their origin can be told.
+        power: the view is n^power times the parameter.
+    """
+
+    name: str
+    dims: tuple[Dim, ...]
+    stored: tuple[Dim, ...]
+    power: Exponent = ZERO
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value that depends on parameters.
+
+    Args:
+        dims: its dimensions.
+        ref: the recorded operation.
+        square: the operation that it is the square of.
+        centered: the operation that it is, less its mean.
+    """
+
+    dims: tuple[Dim, ...]
+    ref: int
+    square: int | None = None
+    centered: int | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a tensor along one dimension; halves that are put together again need no cut.
+
+    Args:
+        of: the whole.
+        dim: along which dimension.
+        spans: (start, stop, step) at every width.
+        dims: of the part.
+        siblings: the sizes, at every width, of all parts of the split that it comes from.
+    """
+
+    of: Tensor
+    dim: int
+    spans: tuple[tuple[int, int, int], ...]
+    dims: tuple[Dim, ...]
+    siblings: tuple[tuple[int, ...], ...] = ()
+
+
+class Which(Enum):
+    """A statistic of a vector."""
+
+    MEAN = "mean"
+    MEAN_SQUARE = "mean square"
+    RMS = "root mean square"
+    INVERSE_RMS = "inverse root mean square"
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A mean over features that a norm layer is made of; it means nothing alone.
+
+    Args:
+        which: of the statistics.
+        of: the operation whose coordinates are averaged.
+        over: these features.
+        dims: of the result.
+        total: the sum was taken in place of the mean.
+        centered: it is about the mean (a variance).
+    """
+
+    which: Which
+    of: int
+    over: Dim
+    dims: tuple[Dim, ...]
+    total: bool = False
+    centered: bool = False
+
+
+def is_trained(values: Sequence[Any]) -> bool:
+    """Whether some value, in lists too, depends on a parameter."""
+    return any(
+        isinstance(v, Tensor | Parameter | Slice | Statistic) or (isinstance(v, list | tuple) and is_trained(v))
+        for v in values
+    )
