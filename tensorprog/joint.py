@@ -8,6 +8,7 @@ with one axis for the positions of a sequence and two for the pixels of an image
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tensorprog.nonlinearities import IDENTITY, Facts, Nonlinearity, Parity
@@ -16,16 +17,27 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-__all__ = ["AVERAGE_POOL", "BATCH_NORM", "CAUSAL_SOFTMAX", "MAX_HALVING", "MEAN_HALVING", "SOFTMAX", "UNIT_NORM"]
+__all__ = [
+    "AVERAGE_POOL",
+    "BATCH_NORM",
+    "CAUSAL_SOFTMAX",
+    "CHOICES",
+    "GATE",
+    "MAX_HALVING",
+    "MEAN_HALVING",
+    "SOFTMAX",
+    "UNIT_NORM",
+    "WIDE_GATE",
+]
 
 TINY = 1e-12
 """Added to variances: a constant channel stays zero, and no other one notices."""
 
 
-def _softmax(h: np.ndarray) -> np.ndarray:
+def _softmax(h: np.ndarray, axis: int = 2) -> np.ndarray:
     from scipy.special import softmax
 
-    result: np.ndarray = softmax(h, axis=2)
+    result: np.ndarray = softmax(h, axis=axis)
     return result
 
 
@@ -44,6 +56,19 @@ def _standardised(h: torch.Tensor) -> torch.Tensor:
 def _standardised_numpy(h: np.ndarray) -> np.ndarray:
     rows = h.reshape(-1, h.shape[-1])
     result: np.ndarray = (h - rows.mean(0)) / (rows.var(0) + TINY) ** 0.5
+    return result
+
+
+def _largest(h: torch.Tensor, k: int) -> torch.Tensor:
+    from torch import zeros_like
+
+    return zeros_like(h).scatter(-1, h.topk(k, -1).indices, 1.0)
+
+
+def _largest_numpy(h: np.ndarray, k: int) -> np.ndarray:
+    ordered = h.copy()
+    ordered.sort(-1)
+    result: np.ndarray = (h >= ordered[..., -k][..., None]) * 1.0
     return result
 
 
@@ -117,6 +142,35 @@ MAX_HALVING = Nonlinearity(
     elementwise=False,
 )
 """The largest of every 2 x 2 pixels, homogeneous of degree 1 as relu is."""
+
+
+GATE = Nonlinearity(
+    "gate",
+    SOFTMAX.facts,
+    numpy=lambda h: _softmax(h, -1) * h.shape[-1],
+    torch=lambda h: h.softmax(-1) * h.shape[-1],
+    ref="Shazeer et al. 2017 (arXiv 1701.06538), Equation 2",
+    elementwise=False,
+)
+"""Softmax over the coordinates, the experts, times their number, so that the mean is one."""
+WIDE_GATE = replace(GATE, name="wide-gate", facts=replace(SOFTMAX.facts, bounded=False, concentrates=True))
+"""The same for a growing number of experts. Its denominator is a mean over them, of exp(h) with bounded h; the terms
+that come from it have sizes and patterns that those of exp(h) contain."""
+
+
+def _choice(k: int) -> Nonlinearity:
+    return Nonlinearity(
+        f"top-{k}",
+        Facts(Parity.NONE, degree=0, step=True),
+        numpy=lambda h: _largest_numpy(h, k),
+        torch=lambda h: _largest(h, k),
+        ref="Shazeer et al. 2017 (arXiv 1701.06538), Equation 5; Fedus et al. 2021 (arXiv 2101.03961), top-1",
+        elementwise=False,
+    )
+
+
+CHOICES = {f"top-{k}": _choice(k) for k in (1, 2)}
+"""One for the k largest of finitely many coordinates, zero for the others."""
 
 
 def _blocks(h: np.ndarray) -> np.ndarray:

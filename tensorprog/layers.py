@@ -8,12 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tensorprog.exponent import ExponentLike
-from tensorprog.joint import BATCH_NORM, CAUSAL_SOFTMAX, SOFTMAX
+from tensorprog.errors import Unsupported
+from tensorprog.exponent import ZERO, ExponentLike, exponent
+from tensorprog.joint import BATCH_NORM, CAUSAL_SOFTMAX, CHOICES, GATE, SOFTMAX, WIDE_GATE
 from tensorprog.nonlinearities import Nonlinearity
 from tensorprog.program import Axis, Builder, Value
 
-__all__ = ["NORMS", "Attention", "batch_norm", "convolution", "dense", "gated", "layer_norm", "rms_norm"]
+__all__ = [
+    "GATES",
+    "NORMS",
+    "Attention",
+    "Experts",
+    "batch_norm",
+    "convolution",
+    "dense",
+    "gated",
+    "layer_norm",
+    "rms_norm",
+]
 
 
 def dense(
@@ -167,3 +179,58 @@ class Attention:
         if not self.shared_gain:
             return builder.gain(f"{name}.gain", y)
         return builder.add(y, builder.multiply(y, builder.parameter(f"{name}.gain", self.heads.factors[1], zero=True)))
+
+
+GATES = ("softmax", *CHOICES)
+"""How experts are weighed."""
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A mixture of experts: sum over e of g_e(x) W_out^e phi(W_in^e x), with gates g = E^p softmax(W_router x).
+
+    The experts' neurons are one product axis, experts x neurons: W_in writes it, each gate multiplies its expert's
+    neurons, W_out reads it. So a parametrization sees two matrices, with all neurons for the fan-in of ``out``, and a
+    router that is readout-like for finitely many experts.
+
+    Args:
+        axis: experts x neurons of each; the number of experts E is finite, or grows with a dense gate.
+        activation: phi.
+        gate: ``softmax``; or ``top-1``, ``top-2``: the same with all but the largest gates set to zero, without
+            renormalisation, for finitely many experts. There is no loss that balances them.
+        gate_exponent: p; with 1 the gates have mean one.
+
+    Raises:
+        Unsupported: for a choice among a growing number of experts.
+
+    Ref: Shazeer et al. 2017 (arXiv 1701.06538), Equations 1 to 5; Fedus et al. 2021 (arXiv 2101.03961).
+    """
+
+    axis: Axis
+    activation: str | Nonlinearity
+    gate: str = "softmax"
+    gate_exponent: ExponentLike = ZERO
+    gated: bool = False
+    bias: bool = False
+
+    def __call__(self, builder: Builder, name: str, x: Value) -> Value:
+        """Emit the layer; the router's weight is ``name.router``."""
+        b, out = builder, x.axis
+        assert out is not None, "experts act on vectors"
+        experts = self.axis.factors[0]
+        logits = dense(b, f"{name}.router", x, experts)
+        gates = b.apply(WIDE_GATE if experts.wide else GATE, logits)
+        if self.gate in CHOICES:
+            if experts.wide:
+                raise Unsupported(
+                    f"experts={self.gate} among n^({experts.size}) experts",
+                    "the largest few of a growing number follow extreme-value laws",
+                    "Take experts=softmax, or a finite number of experts (experts_exponent=0).",
+                )
+            gates = b.multiply(b.apply(CHOICES[self.gate], logits), gates)
+        gates = b.scaled(gates, exponent(self.gate_exponent) - 1, experts)
+        if self.gated:
+            h = gated(b, name, x, self.axis, self.activation, self.bias)
+        else:
+            h = dense(b, f"{name}.in", x, self.axis, self.activation, bias=self.bias)
+        return dense(b, f"{name}.out", b.multiply(gates, h), out, bias=self.bias)

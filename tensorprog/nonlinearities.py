@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from tensorprog.errors import UnknownName
+from tensorprog.errors import UnknownName, Unsupported
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.pattern import TRIVIAL, Pattern, even_span, generic_span, odd_span
 from tensorprog.scale import NOTHING, Reason, Scale, Term
@@ -60,6 +60,10 @@ class Facts:
             coordinates of size n^e, e > 0, only a fraction n^-e of them is still moved.
         order: how often the declared function was differentiated.
         polynomial: the Taylor orders are all there is (identity, square).
+        step: phi is constant between jumps (a choice): its derivative is zero, and a change of size n^d below
+            coordinates of size n^h carries a fraction n^(d - h) of them across a jump.
+        concentrates: where its argument diverges, phi is Theta(1) for a vanishing share of the coordinates, for which
+            there are no rules.
     """
 
     parity: Parity
@@ -68,19 +72,36 @@ class Facts:
     bounded: bool = False
     polynomial: bool = False
     order: int = 0
+    step: bool = False
+    concentrates: bool = False
 
     @property
     def derivative(self) -> Facts:
+        if self.step:
+            return NO_SLOPE
         taylor = None if self.taylor is None else tuple(k - 1 for k in self.taylor if k)
-        return Facts(self.parity.derivative, self.degree - 1, taylor, self.bounded, self.polynomial, self.order + 1)
+        parity, order = self.parity.derivative, self.order + 1
+        return Facts(
+            parity, self.degree - 1, taylor, self.bounded, self.polynomial, order, concentrates=self.concentrates
+        )
 
     def growth(self, top: Exponent) -> Exponent:
         """The exponent of phi(h) for leading coordinates of size n^top."""
+        if self.concentrates and top > ZERO:
+            raise Unsupported(
+                f"a softmax over a growing number of experts with router logits n^({top})",
+                "it concentrates on a vanishing share of them",
+                "Take a finite number of experts (experts_exponent=0), or rates at which the logits stay bounded.",
+            )
         if self.bounded and top > ZERO:
             return top * 0 if not self.order else -top / 2
         if self.taylor is not None and not top > ZERO:
             return ZERO  # generic smooth function of Theta(1) coordinates
         return top * self.degree
+
+
+NO_SLOPE = Facts(Parity.EVEN, degree=0, taylor=(), polynomial=True)
+"""Of a function that is zero."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +142,7 @@ def apply(facts: Facts, h: Scale, what: str, near: Pattern = TRIVIAL) -> Scale:
         near: the sign pattern of where a diverging h is near zero (see :func:`_unsaturated`).
     """
     if h.is_zero:
-        if facts.taylor and facts.taylor[0] == 0:
+        if facts.step or (facts.taylor and facts.taylor[0] == 0):
             return Scale.source(ZERO, rule="constant", what=f"{what} at zero")
         return NOTHING
     if _polynomial(facts, h):
@@ -134,6 +155,8 @@ def apply(facts: Facts, h: Scale, what: str, near: Pattern = TRIVIAL) -> Scale:
     result = _leading(facts, lead, what, near)
     if low and facts.bounded and lead[0].exponent > ZERO:
         result = result + _through_saturation(facts, lead, low, what, near)
+    elif low and facts.step:
+        result = result + _across_jumps(facts, Scale(lead), Scale(low), what, near)
     elif low:
         first = _leading(facts.derivative, lead, f"{what}'")
         second = _leading(facts.derivative.derivative, lead, f"{what}''")
@@ -150,7 +173,12 @@ def _where_rare(facts: Facts, base: Scale, rare: tuple[Term, ...], what: str, ne
     """
     result = NOTHING
     for t in rare:
-        if t.height < base.top or (facts.taylor is not None and not t.height > ZERO):
+        if facts.step and t.height < base.top:
+            # As for a common change, on the coordinates where this one lives.
+            fraction = t.fraction + t.height - base.top
+            why = Reason("jumps", what, fraction / 2 - t.exponent, (*base.leading(), t))
+            result = result + Scale((Term(fraction / 2, facts.parity.span(base.leading()) * t.pattern, why, fraction),))
+        elif t.height < base.top or (facts.taylor is not None and not t.height > ZERO):
             first = apply(facts.derivative, base, f"{what}'", near)
             second = apply(facts.derivative.derivative, base, f"{what}''", near)
             alone = Scale((t,))
@@ -197,6 +225,13 @@ def _through_saturation(facts: Facts, lead: tuple[Term, ...], low: tuple[Term, .
     return result
 
 
+def _across_jumps(facts: Facts, h: Scale, d: Scale, what: str, near: Pattern) -> Scale:
+    """What a change d below h moves of a step function: a fraction n^(d - h) of the values, by Theta(1) each."""
+    reason = Reason("jumps", what, (d.top - h.top) / 2, h.leading())
+    moved = _unsaturated(d.top - h.top, h.leading(), facts.parity.derivative, near, reason)
+    return moved.shift(-d.top, "jumps", what) * d
+
+
 def change(facts: Facts, h: Scale, d: Scale, what: str, near: Pattern = TRIVIAL) -> Scale:
     """The scale of phi(h + d) - phi(h).
 
@@ -216,6 +251,8 @@ def change(facts: Facts, h: Scale, d: Scale, what: str, near: Pattern = TRIVIAL)
         if not base.is_zero:
             return change(facts, h, common, what, near) + _where_rare(facts, base, rare, what, near)
     if d.top < h.top:
+        if facts.step:
+            return _across_jumps(facts, h, d, what, near)
         slope, curvature = facts.derivative, facts.derivative.derivative
         if facts.bounded and h.top > ZERO and d.top > ZERO:
             # Saturated coordinates move only where h is within reach of d: a fraction n^(d - h) of them flips.

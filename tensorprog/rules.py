@@ -108,6 +108,7 @@ RULES: dict[str, Rule] = {
     "norm": Rule(lambda what, names: f"({names[0]}) {what}", "norm layer: {what}, n^({gain})", NORM_REF, "norm"),
     "sign": Rule(lambda what, names: f"sign({_sum(names)})", "entries Theta(1), random signs kept", SIGN_REF),
     "nonlin": Rule(_applied, short="{what}"),
+    "jumps": Rule(_applied, "a choice: only what is within reach of the change is chosen anew", short="{what}"),
     "saturated": Rule(_applied, "saturated: only coordinates within reach of the change move", short="{what}"),
 }
 

@@ -57,7 +57,7 @@ POSITIONS = "positions"
 """The data instruction that is the identity of the context, one row a position."""
 
 
-FINITE = {"heads": 4, "groups": 4, "head dimension": 16, "rank": 16}
+FINITE = {"heads": 4, "groups": 4, "head dimension": 16, "rank": 16, "experts": 4, "neurons": 2}
 """Numbers of coordinates of finite axes inside a network where nothing else is said."""
 LARGEST_DRAWN_ON_CPU = 1 << 22
 """Entries of a matrix of width 2048."""

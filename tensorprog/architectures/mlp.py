@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tensorprog.architectures.options import count, one_of
+from tensorprog.architectures.options import count, experts_axis, one_of
 from tensorprog.exponent import ZERO, ExponentLike, exponent
-from tensorprog.layers import NORMS, dense
+from tensorprog.layers import NORMS, Experts, dense
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
 from tensorprog.program import Builder, Program, Value
 
@@ -47,6 +47,9 @@ def resnet_mlp(
     plain_norm: bool = False,
     bias: bool = False,
     branch_exponent: ExponentLike = ZERO,
+    experts: str = "none",
+    experts_exponent: ExponentLike = ZERO,
+    gate_exponent: ExponentLike = ZERO,
 ) -> Program:
     """A residual multilayer perceptron: input, residual blocks x + n^branch_exponent W_out phi(W_in norm(x)), readout.
 
@@ -58,6 +61,9 @@ def resnet_mlp(
         plain_norm: norm layers without trainable gains.
         bias: trainable biases in every layer.
         branch_exponent: a multiplier of the branches that depends on the width.
+        experts: blocks are mixtures of experts: ``none``, ``softmax`` (all of them, weighed), ``top-1`` or ``top-2``.
+        experts_exponent: the number of experts is n^p, 0 for a finite one.
+        gate_exponent: a multiplier of the experts' weights, the p-th power of their number.
 
     Raises:
         SettingError, UnknownName: for values that are not accepted.
@@ -74,14 +80,20 @@ def resnet_mlp(
     phi = nonlinearity(activation)
     b = Builder()
 
+    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, b.width)
+    mixture = Experts(hidden, phi, experts, gate_exponent, bias=bias)
+
     def normalised(name: str, x: Value, here: str) -> Value:
         return NORMS[norm](b, name, x, gain=not plain_norm) if norm in NORMS and here == placement else x
 
     x = dense(b, "input", b.data("x"), b.width, bias=bias)
     for i in range(1, blocks + 1):
         h = normalised(f"block.{i}.norm", x, "pre")
-        h = dense(b, f"block.{i}.in", h, b.width, phi, bias=bias)
-        h = dense(b, f"block.{i}.out", h, b.width, bias=bias)
+        if experts == "none":
+            h = dense(b, f"block.{i}.in", h, b.width, phi, bias=bias)
+            h = dense(b, f"block.{i}.out", h, b.width, bias=bias)
+        else:
+            h = mixture(b, f"block.{i}", h)
         x = normalised(f"block.{i}.norm", b.add(x, b.scaled(h, branch_exponent)), "post")
     x = normalised("norm", x, "pre")
     logits = dense(b, "readout", x, b.finite("classes"), bias=bias)
@@ -94,5 +106,8 @@ def resnet_mlp(
         chosen["bias"] = True
     if exponent(branch_exponent) != ZERO:
         chosen["branch_exponent"] = str(exponent(branch_exponent))
+    if experts != "none":
+        powers = {"experts_exponent": str(exponent(experts_exponent)), "gate_exponent": str(exponent(gate_exponent))}
+        chosen |= {"experts": experts, **{k: v for k, v in powers.items() if v != "0"}}
     label = f"resnet-mlp({', '.join(f'{k}={v}' for k, v in chosen.items())})"
     return b.build(logits, label, model="resnet-mlp", **chosen)

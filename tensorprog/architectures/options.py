@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tensorprog.errors import SettingError, UnknownName
+from tensorprog.exponent import ZERO, ExponentLike, exponent
+from tensorprog.layers import GATES
+from tensorprog.program import Axis, Builder
 
-__all__ = ["count", "one_of", "shown"]
+__all__ = ["count", "experts_axis", "one_of", "shown"]
 
 
 def count(name: str, value: int, least: int = 1) -> int:
@@ -22,6 +25,19 @@ def one_of(name: str, value: str, accepted: Iterable[str]) -> str:
     if value not in names:
         raise UnknownName(name, value, names)
     return value
+
+
+def experts_axis(
+    b: Builder, experts: str, experts_exponent: ExponentLike, gate_exponent: ExponentLike, neurons: Axis
+) -> Axis:
+    """The axis of a hidden layer: experts x neurons, or the neurons alone where ``experts`` is ``none``."""
+    one_of("experts", experts, ("none", *GATES))
+    if experts != "none":
+        return b.product(b.axis("experts", experts_exponent), Axis("neurons", neurons.size))
+    for option, value in (("experts_exponent", experts_exponent), ("gate_exponent", gate_exponent)):
+        if exponent(value, option) != ZERO:
+            raise SettingError(option, str(value), f"needs experts; choose experts={' or experts='.join(GATES)}")
+    return neurons
 
 
 def shown(name: str, chosen: Mapping[str, object], usual: Mapping[str, object]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tensorprog.architectures.options import count, one_of, shown
+from tensorprog.architectures.options import count, experts_axis, one_of, shown
 from tensorprog.errors import SettingError
 from tensorprog.exponent import ZERO, ExponentLike, exponent
-from tensorprog.layers import NORMS, Attention, dense, gated
+from tensorprog.layers import NORMS, Attention, Experts, dense, gated
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
 from tensorprog.program import Axis, Builder, Program, Value
 
@@ -37,6 +37,9 @@ def transformer(
     positions: str = "learned",
     gated_mlp: bool = False,
     ff_exponent: ExponentLike = 1,
+    experts: str = "none",
+    experts_exponent: ExponentLike = ZERO,
+    gate_exponent: ExponentLike = ZERO,
     tied: bool = False,
     output_exponent: ExponentLike = ZERO,
 ) -> Program:
@@ -44,7 +47,8 @@ def transformer(
 
     The width n is that of the residual stream; heads times head dimension is n as well. Vocabulary, context, depth and
     batch are finite. Sites: ``embedding``, ``positions``, ``block.1.attention.query`` (``.key``, ``.value``, ``.out``,
-    and ``.logits`` with the size of the attention logits), ``block.1.mlp.in``, ``block.1.mlp.out``, ``readout``.
+    and ``.logits`` with the size of the attention logits), ``block.1.mlp.in``, ``block.1.mlp.out``, ``readout``; with
+    experts also ``block.1.mlp.router``, whose activation are the router's logits.
 
     Args:
         blocks: the number of blocks, each of attention and MLP.
@@ -61,7 +65,10 @@ def transformer(
         zero_query: query matrices start at zero.
         positions: ``learned`` embeddings, ``rotary`` or ``none``.
         gated_mlp: MLPs phi(W_gate x) * W_up x.
-        ff_exponent: hidden neurons of the MLPs n^p.
+        ff_exponent: hidden neurons of the MLPs n^p; of every expert.
+        experts: MLPs are mixtures of experts: ``none``, ``softmax`` (all of them, weighed), ``top-1`` or ``top-2``.
+        experts_exponent: the number of experts is n^p, 0 for a finite one.
+        gate_exponent: a multiplier of the experts' weights, the p-th power of their number.
         tied: the readout is the transposed embedding.
         output_exponent: a multiplier n^p of the logits.
 
@@ -101,6 +108,8 @@ def transformer(
         bias=bias,
     )
     hidden = b.width if exponent(ff_exponent) == 1 else b.axis("hidden", ff_exponent)
+    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, hidden)
+    mixture = Experts(hidden, phi, experts, gate_exponent, gated_mlp, bias)
 
     def normalised(name: str, x: Value, here: str) -> Value:
         return NORMS[norm](b, name, x, gain=not plain_norm) if norm in NORMS and here == placement else x
@@ -117,12 +126,14 @@ def transformer(
         name = f"block.{i}"
         x = branch(f"{name}.norm.1", x, attention(b, f"{name}.attention", normalised(f"{name}.norm.1", x, "pre")))
         h = normalised(f"{name}.norm.2", x, "pre")
-        h = (
-            gated(b, f"{name}.mlp", h, hidden, phi, bias)
-            if gated_mlp
-            else dense(b, f"{name}.mlp.in", h, hidden, phi, bias=bias)
-        )
-        x = branch(f"{name}.norm.2", x, dense(b, f"{name}.mlp.out", h, b.width, bias=bias))
+        if experts != "none":
+            h = mixture(b, f"{name}.mlp", h)
+        elif gated_mlp:
+            h = dense(b, f"{name}.mlp.out", gated(b, f"{name}.mlp", h, hidden, phi, bias), b.width, bias=bias)
+        else:
+            h = dense(b, f"{name}.mlp.in", h, hidden, phi, bias=bias)
+            h = dense(b, f"{name}.mlp.out", h, b.width, bias=bias)
+        x = branch(f"{name}.norm.2", x, h)
     x = normalised("norm", x, "pre")
     if tied:
         logits = b.matmul(embedding, x, transposed=True)
@@ -144,6 +155,9 @@ def transformer(
         "positions": positions,
         "gated_mlp": gated_mlp,
         "ff_exponent": str(exponent(ff_exponent)),
+        "experts": experts,
+        "experts_exponent": str(exponent(experts_exponent)),
+        "gate_exponent": str(exponent(gate_exponent)),
         "tied": tied,
         "output_exponent": str(exponent(output_exponent)),
     }
@@ -164,6 +178,9 @@ DEFAULTS: dict[str, object] = {
     "positions": "learned",
     "gated_mlp": False,
     "ff_exponent": "1",
+    "experts": "none",
+    "experts_exponent": "0",
+    "gate_exponent": "0",
     "tied": False,
     "output_exponent": "0",
 }
