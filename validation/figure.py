@@ -9,6 +9,7 @@ All panels of slopes span the same number of decades, so a slope looks the same 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -39,6 +40,7 @@ MARKS = {
 FORMULAS = {
     Quantity.EFFECTIVE: r"$(W_t - W_0)\,x_t$",
     Quantity.PROPAGATING: r"$W_0\,(x_t - x_0)$",
+    Quantity.FEATURE: r"$a_t - a_0$",  # of attention logits only
     Quantity.LOGIT_UPDATE: r"$f_t - f_0$",
 }
 STYLE: dict[Any, Any] = {
@@ -58,6 +60,11 @@ MARGIN, HEADROOM = 0.16, 0.6
 ROWS = 8
 """With more cases than this, the figure is the overview."""
 
+COLUMNS, PANELS = 13, 64
+"""With more quantities than this every case gets rows of its own; with more panels the figure is the overview."""
+WRAPPED = 7
+"""Panels in a row of a case with rows of its own."""
+
 Column = tuple[str, Quantity]
 
 
@@ -66,14 +73,24 @@ def figure(validation: Validation) -> Figure | None:
 
     The figure is not registered with pyplot, so it needs no display and no closing.
     """
-    shown = [f for f in validation.findings if f.prediction.quantity in FORMULAS]
+    shown = [f for f in validation.findings if _is_update(f)]
     regimes = [f for f in validation.findings if f.prediction.quantity is Quantity.REGIME]
     if not shown and not regimes:
         return None
     with mpl.rc_context(STYLE):
         if len({f.case.name for f in validation.findings}) > ROWS:
             return _overview(validation)
-        return _slopes(shown, regimes)
+        if len(_columns(shown)) <= COLUMNS:
+            return _slopes(shown, regimes)
+        panels = len({(f.case.name, f.prediction.site, f.prediction.quantity) for f in shown})
+        return _overview(validation) if panels > PANELS else _wrapped([*shown, *regimes])
+
+
+def _is_update(f: Finding) -> bool:
+    """Is it an update of a weight, of the logits, or of attention logits, which no weight writes?"""
+    if f.prediction.quantity is Quantity.FEATURE:
+        return f.prediction.site in dict(f.case.setting.program.observed)
+    return f.prediction.quantity in FORMULAS
 
 
 # -- slopes ----------------------------------------------------------------------------------------------------------
@@ -104,6 +121,43 @@ def _slopes(shown: Sequence[Finding], regimes: Sequence[Finding]) -> Figure:
     return drawn
 
 
+def _wrapped(shown: Sequence[Finding]) -> Figure:
+    """The same for networks of many weights: each case in rows of its own, one panel a quantity."""
+    rows: list[tuple[str, list[Column]]] = []
+    for name in dict.fromkeys(f.case.name for f in shown):
+        columns = _columns([f for f in shown if f.case.name == name])
+        rows += [(name, columns[i : i + WRAPPED]) for i in range(0, len(columns), WRAPPED)]
+    labels = {f.case.name: _label(f) for f in shown}
+    if len(set(labels.values())) < len(labels):  # cases that differ in their networks
+        labels = {name: "\n".join(wrap(name, 18)) for name in labels}
+    colours = _colours(shown)
+    height = 0.95 + 1.95 * len(rows)
+    layout = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.06, rect=(0, 0.3 / height, 1, 1 - 0.3 / height))
+    drawn = Figure(figsize=(1.15 + 1.95 * WRAPPED, height), layout=layout)
+    axes = drawn.subplots(len(rows), WRAPPED, squeeze=False)
+
+    def of(name: str, column: Column) -> list[Finding]:
+        return [f for f in shown if (f.case.name, f.prediction.site, f.prediction.quantity) == (name, *column)]
+
+    decades = max((_decades(of(name, column)) for name, columns in rows for column in columns), default=1.0)
+    for (name, columns), line in zip(rows, axes, strict=True):
+        for j, ax in enumerate(line):
+            found = of(name, columns[j]) if j < len(columns) else []
+            _panel(ax, found, decades, colours)
+            if found:
+                site, quantity = columns[j]
+                ax.set_title(f"{_site(site)}\n{FORMULAS.get(quantity, 'fastest growing value')}", fontsize=8, pad=7)
+                ax.set_xlabel("width $n$")
+        line[0].set_ylabel(labels[name], fontsize=8.5, labelpad=7)
+    drawn.supylabel("coordinate size (root mean square over entries, probe batch)", fontsize=8.5, color=FAINT)
+    drawn.legend(handles=_legend(colours), loc="lower center", ncols=6, frameon=False, fontsize=8, handlelength=2.2)
+    return drawn
+
+
+def _site(name: str) -> str:
+    return "logits" if name == OUTPUT else name
+
+
 def _cases(
     axes: Any, shown: Sequence[Finding], names: Sequence[str], columns: Sequence[Column], colours: Mapping[int, str]
 ) -> None:
@@ -120,9 +174,7 @@ def _cases(
             _panel(axes[i][j], panels[name, column], decades, colours)
             axes[i][j].tick_params(labelbottom=i == last)
         axes[last][j].set_xlabel("width $n$")
-        axes[0][j].set_title(
-            f"{'logits' if column[0] == OUTPUT else column[0]}\n{FORMULAS[column[1]]}", fontsize=9, pad=7
-        )
+        axes[0][j].set_title(f"{_site(column[0])}\n{FORMULAS[column[1]]}", fontsize=9, pad=7)
     for i, name in enumerate(names):
         words = _label(next(f for f in shown if f.case.name == name))
         axes[i][0].set_ylabel(words, fontsize=8.5, labelpad=7)
