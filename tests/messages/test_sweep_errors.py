@@ -38,7 +38,7 @@ LINES = [
     ),
     (
         "sweep --data character-sequences",
-        "--data: got 'character-sequences'; needs data that are vectors; these are token ids, for sequence models",
+        "--data: got 'character-sequences'; needs data that are vectors; these are token ids in sequence",
     ),
     (
         "sweep --data cifar10",

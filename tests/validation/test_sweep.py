@@ -305,7 +305,7 @@ def test_a_network_that_is_never_unstable_is_inconclusive(tmp_path: Path, monkey
         ({"device": "abacus"}, "sweep, device: got 'abacus'"),
         ({"unstable": "vibes"}, "criterion: got 'vibes'; accepted are activations, loss, accuracy"),
         ({"on": "imagenet"}, "data: got 'imagenet'; accepted are digits"),
-        ({"on": CharacterSequences()}, "needs data that are vectors"),
+        ({"on": CharacterSequences()}, "needs data that are vectors; these are token ids in sequence"),
         ({"on": TeacherRegression()}, "targets of the loss ce: got 'floats'; needs class indices"),
     ],
 )

@@ -17,7 +17,7 @@ from tensorprog.exponent import Exponent
 from tensorprog.setting import Setting
 from tensorprog.stability import StableRates, stable_rates
 from validation.constants import BASE_WIDTH
-from validation.data import Data, data
+from validation.data import CharacterSequences, Data, Digits, data
 from validation.fit import Fit, Sizes, fit
 from validation.ledger import Ledger
 from validation.realize import Realization
@@ -155,7 +155,7 @@ def sweep(
     seeds: int = SEEDS,
     steps: int = STEPS,
     unstable: str | Criterion | None = None,
-    on: Data | str = "digits",
+    on: Data | str | None = None,
     workers: int | None = None,
     device: str = "cpu",
     progress: bool = True,
@@ -170,7 +170,8 @@ def sweep(
         steps: optimizer steps per network.
         unstable: a criterion or its name; default: the loss where its derivative grows with the logits, activations
             elsewhere.
-        on: data, or their name: they then have a larger probe than by default.
+        on: data, or their name: they then have a larger probe than by default. None for data that the network reads:
+            digits, or characters in sequence.
         workers: processes; default: one per available CPU, at most 8. Results do not depend on it.
         device: a torch device.
         progress: show a progress bar with the time left, on stderr, where that is a terminal.
@@ -191,7 +192,7 @@ def sweep(
             "sweep, setting", f"free symbols {symbols}", "needs a number for every exponent to train with"
         )
     chosen = default_criterion(setting.loss) if unstable is None else criterion(unstable)
-    source = data(on, probe=PROBE) if isinstance(on, str) else on
+    source = data(on, probe=PROBE) if isinstance(on, str) else on or _default(setting)
     rates = stable_rates(setting)
     template = Trial(setting, Realization(grid[0], base_width=BASE_WIDTH, device=device), source, steps)
     _usable(device)
@@ -308,13 +309,31 @@ def _fitting(template: Trial, chosen: Criterion) -> None:
     """Refuse data that do not suit the network, the loss or the criterion, before anything is trained."""
     probe = template.data.probe_batch()
     name = template.data.name
-    if not probe.x.is_floating_point():
-        raise SettingError("sweep, data", name, "needs data that are vectors; these are token ids, for sequence models")
+    wanted, got = _form(template.setting), SEQUENCES if not probe.x.is_floating_point() else FORMS[probe.x.dim()]
+    if got != wanted:
+        raise SettingError("sweep, data", name, f"needs data that are {wanted}; these are {got}")
     classes = not probe.y.is_floating_point()
     if chosen.classes and not classes:
         raise SettingError("sweep, criterion", chosen.name, f"needs class indices; the targets of {name} are real")
     logits = torch.zeros(len(probe.y), template.data.sizes["classes"])
     template.setting.loss.torch(logits, probe.to("cpu", torch.float32).y)  # raises where targets do not suit the loss
+
+
+SEQUENCES = "token ids in sequence"
+FORMS = {2: "vectors", 4: "images"}
+"""What data are, by the number of axes of a batch."""
+
+
+def _form(s: Setting) -> str:
+    """What the network reads."""
+    return SEQUENCES if s.program.reads_sequences else FORMS[4 if s.program.reads_images else 2]
+
+
+def _default(s: Setting) -> Data:
+    """Data without files that the network reads, with a probe large enough to compare losses on."""
+    if s.program.reads_sequences:
+        return CharacterSequences(batch=8, probe=PROBE // 16, context=16)
+    return Digits(probe=PROBE, images=s.program.reads_images)
 
 
 class _Bar:
