@@ -244,7 +244,9 @@ class _Request:
         except TensorprogError as error:
             return [self._failed(r, how, error) for r in rates]
         resolved = dict.fromkeys(stable.exponent if r == LARGEST else r for r in rates)
-        return [self._row(base, r, stable) for r in resolved]
+        # A largest rate that does not exist, because any is stable, adds no row; the others say so.
+        given = [r for r in resolved if not r.infinite] or list(resolved)
+        return [self._row(base, r, stable) for r in given]
 
     def _row(self, base: Setting, r: Exponent, stable: StableRates) -> Row:
         try:
