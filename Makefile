@@ -17,6 +17,7 @@ install: $(VENV)/installed
 demo: install
 	$(BIN)/tensorprog predict --hidden-layers 2 --parametrization sp --optimizer sgd --loss ce --lr-exponent=-1/2
 	$(BIN)/tensorprog table --parametrization sp,mup --optimizer sgd,adam
+	$(BIN)/tensorprog check docs/examples/gpt.py:build
 	$(BIN)/tensorprog validate --suite quick --out $(OUT)
 
 test: install

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tensorprog import __version__
+from tensorprog.cli.check import CHECK, check
 from tensorprog.cli.options import SYMBOLS, setting_groups
 from tensorprog.cli.output import OUTPUT
 from tensorprog.cli.parser import Given, Group, Option, UsageError, parse, shortened
@@ -109,6 +110,14 @@ VERBS: dict[str, Verb] = {
         "tensorprog solve --hidden-layers 1 --optimizer adam --loss ce",
         [SOLVE, *setting_groups(), OUTPUT],
         solve,
+    ),
+    "check": Verb(
+        "your own model and optimizer: trace, predict, advise",
+        "Trace a torch module at several widths, read its initial sizes and its optimizer's parameter groups, and say "
+        "which parameters depart from a parametrization, by which exponent, and what mends it.",
+        "tensorprog check docs/examples/gpt.py:build --claim mup",
+        CHECK,
+        check,
     ),
     "validate": Verb(
         "train real networks, measure, judge every prediction",

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from textwrap import fill
 from typing import Any
 
 from tensorprog.derivation import Derivation
@@ -17,11 +18,11 @@ from tensorprog.derive import derive
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.optimizers import AdamW, Clipped, Decayed, Optimizer, PerGroup
 from tensorprog.parametrizations import Parametrization, parametrization
-from tensorprog.program import Role, Site, Weight
+from tensorprog.program import Role, Scaled, Site, Weight
 from tensorprog.trace.model import Traced
 from tensorprog.trace.optimizer import NEGLIGIBLE
 from tensorprog.trace.parametrization import Measured
-from tensorprog.trace.scalings import Target, bare, table, targets
+from tensorprog.trace.scalings import Target, bare, multiplier, table, targets
 
 __all__ = ["MAXIMAL", "Check", "ClaimError", "Departure", "Kind", "check"]
 
@@ -46,7 +47,7 @@ class Departure:
     Args:
         kind: what.
         where: weights of the program, or an observed value such as attention logits.
-        got, wanted: as powers of n: of the initial entries, the learning rate, epsilon, the decay, the value's size.
+        got, wanted: as powers of n: of the initial entries, the learning rate, the multiplier, epsilon, the decay.
         mend: what to change.
         fault: False for what is worth knowing but breaks no claim.
     """
@@ -167,12 +168,12 @@ class Check:
         told = f"{count} departure{'s' * (count != 1)}" if count else "holds" if self.claimed else "no departures"
         yield f"{'claim' if self.claimed else 'compared with'} {name}: {told}"
         for departure in self.faults:
-            yield f"  - {departure}"
+            yield _wrapped(departure)
         notes = [x for x in self.departures if not x.fault]
         if notes:
             yield "worth knowing:"
             for departure in notes:
-                yield f"  - {departure}"
+                yield _wrapped(departure)
         found = list(self.differences()) if count else []
         if found:
             yield "what follows, as powers of n (as claimed):"
@@ -184,6 +185,8 @@ class Check:
             yield f"not used by the logits: {', '.join(t.unused)}"
 
 
+LINE = 100
+"""The length of a line."""
 SHOWN = 6
 """How many consequences are listed."""
 
@@ -305,16 +308,19 @@ def _decayed(entry: Optimizer) -> tuple[Exponent, bool] | None:
 def _structure(traced: Traced, reference: Derivation) -> Iterator[Departure]:
     """What grows although every weight is scaled as claimed."""
     steps = reference.steps
-    for name, _ in traced.program.observed:
+    for name, index in traced.program.observed:
         top = max(s.sites[name].activation for s in steps)
         if top > ZERO:
-            mend = f"Multiply the attention logits by n^({-top}): 1/d in place of 1/sqrt(d), d the head dimension"
-            yield Departure(Kind.MULTIPLIER, (name,), top, ZERO, mend)
+            have = traced.program.instructions[index]
+            power = have.exponent if isinstance(have, Scaled) else ZERO
+            mend = f"The attention logits grow as n^({top}): scale them by 1/d, not 1/sqrt(d), d the head dimension"
+            yield Departure(Kind.MULTIPLIER, (name,), power, power - top, mend)
     for site in traced.program.sites:
         top = max(s.sites[site.name].activation for s in steps)
         if top > ZERO and site.weight.into.name != "one" and not _explained(traced, site, reference):
-            mend = f"Its size is n^({top}) with all weights scaled as claimed: multiply it by n^({-top})"
-            yield Departure(Kind.MULTIPLIER, (site.name,), top, ZERO, mend)
+            mend = f"It grows as n^({top}) with all weights scaled as claimed: multiply it by n^({-top})"
+            power = multiplier(traced.program, site)
+            yield Departure(Kind.MULTIPLIER, (site.name,), power, power - top, mend)
             return
 
 
@@ -322,6 +328,10 @@ def _explained(traced: Traced, site: Site, reference: Derivation) -> bool:
     """Whether something before it has grown already."""
     (x,) = traced.program.instructions[site.product].args
     return any(step.now[x].top > ZERO for step in reference.path.steps)
+
+
+def _wrapped(departure: Departure) -> str:
+    return fill(str(departure), LINE, initial_indent="  - ", subsequent_indent="    ", break_long_words=False)
 
 
 def _merged(found: list[Departure]) -> list[Departure]:

@@ -7,6 +7,7 @@ recognised. They differ in sizes and in constants only; a graph whose structure 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,12 +63,26 @@ class Built:
     """The user's models, one for each width.
 
     Args:
-        names: of every distinct parameter, by the identity of the tensor: (canonical name, at each width).
+        widths: in rising order.
+        models: as ``build`` returned them.
+        examples: positional and keyword inputs of each.
+        build: makes the model of a width.
+        seed: that the models were built with.
     """
 
     widths: tuple[int, ...]
     models: tuple[torch.nn.Module, ...]
     examples: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
+    build: Callable[[int], torch.nn.Module]
+    seed: int
+    _further: list[tuple[torch.nn.Module, ...]] = field(default_factory=list, repr=False, compare=False)
+
+    def further(self) -> Iterator[tuple[torch.nn.Module, ...]]:
+        """Models of other seeds, built when they are asked for."""
+        for k in itertools.count():
+            if k == len(self._further):
+                self._further.append(tuple(_models(self.build, self.widths, self.seed + k + 1)))
+            yield self._further[k]
 
 
 @dataclass(frozen=True)
@@ -99,16 +114,21 @@ def build_models(build: Callable[[int], torch.nn.Module], widths: Sequence[int],
     if len(ns) < 2 or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in ns) or len(set(ns)) < len(ns):
         raise SettingError("widths", widths, "needs at least two different positive integers")
     ns = tuple(sorted(ns))
-    models, examples = [], []
     with torch.random.fork_rng(devices=[]):
-        for n in ns:
+        examples = tuple(_example(example, n) for n in ns)
+    return Built(ns, tuple(_models(build, ns, seed)), examples, build, seed)
+
+
+def _models(build: Callable[[int], torch.nn.Module], widths: Sequence[int], seed: int) -> Iterator[torch.nn.Module]:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        for n in widths:
             torch.manual_seed(seed)
             model = build(n)
             if not isinstance(model, torch.nn.Module):
                 raise SettingError("build", type(model).__name__, f"build({n}) needs to return an nn.Module")
-            models.append(model)
-            examples.append(_example(example, n))
-    return Built(ns, tuple(models), tuple(examples))
+            yield model
 
 
 def _example(example: Any, width: int) -> tuple[tuple[Any, ...], dict[str, Any]]:

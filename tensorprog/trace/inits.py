@@ -20,8 +20,6 @@ DEVIATIONS = 4.0
 """How many standard errors an exponent, or a mean, may lie from its exact value."""
 COARSE = 0.15
 """Where an exponent is known no better than this, it is taken to be a multiple of one half."""
-KURTOSIS = 1.5
-"""Standard errors of log sizes are those of Gaussian entries times this: other laws have heavier tails."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +77,17 @@ def measure(
     if all(s <= 1e-9 * max(abs(m), 1e-30) for m, s in zip(means, stds, strict=True)):
         return Init(None, mean)
     spread = math.log(widths[-1] / widths[0])
-    noise = KURTOSIS * math.hypot(*(1 / math.sqrt(2 * k) for _, _, k in (moments[0], moments[-1]))) / spread
+    noise = math.hypot(_error(entries[0]), _error(entries[-1])) / spread
     if DEVIATIONS * noise > COARSE:  # few entries: the nearest half is all that can be told
         return Init(power_of(stds, widths, 1.0, (2,)), mean)
     return Init(_power(stds, widths, max(EXACT, DEVIATIONS * noise), name, where, "size"), mean)
+
+
+def _error(t: Any) -> float:
+    """The standard error of the logarithm of a root mean square, from the entries' own fourth moment."""
+    squares = (t.detach().double() - t.double().mean()).square()
+    size = float(squares.mean())
+    return float(squares.std()) / (2 * size * math.sqrt(t.numel())) if size and t.numel() > 1 else 1.0
 
 
 def _moments(t: Any) -> tuple[float, float, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -181,6 +183,8 @@ def traced(
     label: str,
 ) -> Traced:
     """Trace models that are built."""
+    import torch
+
     graph = export(built, output)
     conversion = Conversion(graph)
     logits = conversion.run()
@@ -190,8 +194,14 @@ def traced(
             raise SettingError("inits", name, f"the model's parameters are: {', '.join(graph.canonical)}")
 
     def initial(block: Block, where: str) -> Init:
-        tensors = [_entries(m.get_parameter(block.parameter), block, w) for w, m in enumerate(built.models)]
-        return measure(tensors, built.widths, block.parameter, where, declared.get(block.parameter))
+        samples = [_samples(built.models, block)]
+        random = any(float(t.double().std(unbiased=False)) for t in samples[0])
+        if random and block.parameter not in declared:  # a few entries say little: more of them, from other seeds
+            needed = math.ceil(ENTRIES / min(t.numel() for t in samples[0])) - 1
+            for models in itertools.islice(built.further(), min(needed, SEEDS)):
+                samples.append(_samples(models, block))
+        entries = [torch.stack(parts) for parts in zip(*samples, strict=True)]
+        return measure(entries, built.widths, block.parameter, where, declared.get(block.parameter))
 
     rules = read_optimizer(optimizer, built.models, built.widths, graph.canonical)
     emission = Emission(
@@ -216,6 +226,14 @@ def traced(
         built,
         tuple(n for n in dict.fromkeys(graph.canonical.values()) if n not in used),
     )
+
+
+ENTRIES, SEEDS = 64, 24
+"""Random entries that an init exponent is measured on, and the most seeds that are tried for them."""
+
+
+def _samples(models: Sequence[torch.nn.Module], block: Block) -> list[torch.Tensor]:
+    return [_entries(m.get_parameter(block.parameter), block, w) for w, m in enumerate(models)]
 
 
 def _entries(p: Any, block: Block, w: int) -> Any:

@@ -115,17 +115,19 @@ def read_optimizer(
     """The rules of every parameter.
 
     Args:
-        make: ``make(model)`` returns a torch optimizer, or several; or the name of an optimizer of tensorprog, or one,
-            with one learning rate for all parameters.
+        make: ``make(model)`` returns a torch optimizer, or several; or an optimizer class of torch; or the name of an
+            optimizer of tensorprog, or one, with one learning rate for all parameters.
         models: at every width.
         canonical: every parameter's canonical name.
     """
     trained = {canonical[n]: p.requires_grad for n, p in models[0].named_parameters()}
+    if not (callable(make) or isinstance(make, str | Mapping) or hasattr(make, "update")):
+        raise SettingError("optimizer", make, "needs a function model -> torch optimizer, or an optimizer's name")
     if not callable(make) or isinstance(make, Mapping):
         one = Power(Exponent(0), 1.0, 0.0)
         entry = optimizer(make)
         return ReadOptimizer({n: Rule(entry.name, one) for n, on in trained.items() if on}, entry)
-    tables = [_settings(make(m), m, canonical) for m in models]
+    tables = [_settings(_made(make, m), m, canonical) for m in models]
     rules: dict[str, Rule] = {}
     for name, on in trained.items():
         rows = [t.get(name) for t in tables]
@@ -135,6 +137,20 @@ def read_optimizer(
             raise SettingError("optimizer", name, "is in a parameter group at some widths only")
         rules[name] = _rule(name, [r for r in rows if r is not None], widths)
     return ReadOptimizer({name: rule for name, rule in rules.items() if rule.rate.constant})
+
+
+def _made(make: Any, model: torch.nn.Module) -> Any:
+    from torch.optim import Optimizer as TorchOptimizer
+
+    called = getattr(make, "func", make)  # of functools.partial
+    on_parameters = isinstance(called, type) and issubclass(called, TorchOptimizer)
+    try:
+        return make(model.parameters() if on_parameters else model)
+    except Exception as error:  # whatever the user's code raises
+        told = f"{type(error).__name__}: {error}"
+        raise SettingError(
+            "optimizer", told, "optimizer(model) needs to return a torch optimizer, or a list"
+        ) from error
 
 
 def _settings(made: Any, model: torch.nn.Module, canonical: Mapping[str, str]) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -14,10 +14,10 @@ from typing import Any, cast
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent
 from tensorprog.optimizers import Adam, AdamW, Clipped, Decayed, Gradient, Optimizer, Parameter, PerGroup
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
-from tensorprog.program import ONE, Add, MatMul, Program, Role, Scaled, Weight
+from tensorprog.program import ONE, Add, MatMul, Program, Role, Scaled, Site, Weight
 from tensorprog.scale import Scale
 
-__all__ = ["Target", "bare", "degree", "multipliers", "targets"]
+__all__ = ["Target", "bare", "degree", "multiplier", "multipliers", "targets"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,17 @@ def multipliers(program: Program) -> dict[Weight, Exponent]:
     A multiplier belongs to the weight whose product, with its bias, it multiplies; else to the weights that read it.
     """
     found: dict[Weight, Exponent] = {}
-    claimed = {i for site in program.sites for i in _after(program, site.product)}
     for site in program.sites:
-        if site.weight in found:
-            continue
-        powers = [_scaling(program, i) for i in _after(program, site.product)]
-        powers += [_scaling(program, i) for i in _before(program, site.product) if i not in claimed]
-        found[site.weight] = -sum(powers, ZERO)
+        if site.weight not in found:
+            found[site.weight] = -multiplier(program, site)
     return found
+
+
+def multiplier(program: Program, site: Site) -> Exponent:
+    """The power of n that multiplies one use of a weight."""
+    taken = {i for s in program.sites for i in _after(program, s.product)}
+    mine = [*_after(program, site.product), *(i for i in _before(program, site.product) if i not in taken)]
+    return sum((_scaling(program, i) for i in mine), ZERO)
 
 
 def _scaling(program: Program, index: int) -> Exponent:
