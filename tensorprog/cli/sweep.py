@@ -20,6 +20,7 @@ from tensorprog.cli.validate import (
     read_numbers,
 )
 from tensorprog.errors import SettingError
+from tensorprog.program import Program
 from tensorprog.setting import MAX_STEPS
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def sweep(given: Given) -> int:
     if "--criterion" in given:
         with naming("--criterion"):
             criterion(options["unstable"])
-    options["on"] = _data(given) if "--data" in given or "--data-folder" in given else None
+    options["on"] = _data(given, setting.program) if "--data" in given or "--data-folder" in given else None
     out = read_folder(given, "sweep-out")
     try:
         result = run(setting, out, **{name: value for name, value in options.items() if value})
@@ -105,18 +106,19 @@ def sweep(given: Given) -> int:
     return 0 if result.ok else 1
 
 
-def _data(given: Given) -> Data:
-    """``--data``, with ``--data-folder`` where it reads files."""
+def _data(given: Given, program: Program) -> Data:
+    """``--data``, with ``--data-folder`` where it reads files; with pixels for a network that reads images."""
     from validation.data import DATA, data
     from validation.sweep import PROBE
 
     name = given.text("--data", "digits")
-    reads_files = name in DATA and "folder" in signature(DATA[name]).parameters
-    if reads_files:
+    accepts = signature(DATA[name]).parameters if name in DATA else {}
+    form: dict[str, Any] = {"images": True} if program.reads_images and "images" in accepts else {}
+    if "folder" in accepts:
         with naming("--data-folder"):
-            return data(name, probe=PROBE, folder=given.text("--data-folder"))
+            return data(name, probe=PROBE, folder=given.text("--data-folder"), **form)
     with naming("--data"):
-        found = data(name, probe=PROBE)
+        found = data(name, probe=PROBE, **form)
     if "--data-folder" in given:
         raise UsageError("--data-folder", f"contradicts --data {name}, which reads no files of yours")
     return found

@@ -41,6 +41,10 @@ LINES = [
         "--data: got 'character-sequences'; needs data that are vectors; these are token ids in sequence",
     ),
     (
+        "sweep --model cnn --data teacher",
+        "--data: got 'teacher'; needs data that are images; these are vectors",
+    ),
+    (
         "sweep --data cifar10",
         "--data-folder: got 'nothing'; needs the folder with data_batch_1, data_batch_2, data_batch_3, data_batch_4, data_batch_5; nothing is downloaded",
     ),
