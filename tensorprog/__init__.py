@@ -4,6 +4,7 @@ Given a network, a parametrization, an optimizer and a loss it derives how every
 whether training is stable, diverges in a controlled way or catastrophically, and the largest stable learning rate.
 """
 
+from tensorprog import torch
 from tensorprog.architectures import cnn, mlp, resnet, resnet_mlp, transformer
 from tensorprog.derivation import Derivation
 from tensorprog.derive import derive
@@ -51,6 +52,7 @@ __all__ = [
     "resnet_mlp",
     "solve",
     "symmetry",
+    "torch",
     "trace",
     "transformer",
 ]

@@ -24,7 +24,7 @@ from tensorprog.trace.optimizer import NEGLIGIBLE
 from tensorprog.trace.parametrization import Measured
 from tensorprog.trace.scalings import Target, bare, multiplier, table, targets
 
-__all__ = ["MAXIMAL", "Check", "ClaimError", "Departure", "Kind", "check"]
+__all__ = ["MAXIMAL", "Check", "ClaimError", "Departure", "Kind", "check", "decay_of", "entry_of", "gradients"]
 
 MAXIMAL = ("mup", "mfp")
 """Claims under which nothing may grow: attention logits and logits of tied readouts are checked, too."""
@@ -244,7 +244,7 @@ def _scalings(traced: Traced, wanted: Mapping[str, Target]) -> Iterator[Departur
             yield Departure(Kind.RATE, (w.name,), -own.c, -target.c, f"Multiply its learning rate by n^({-rate})")
 
 
-def _gradients(reference: Derivation, w: Weight) -> Exponent:
+def gradients(reference: Derivation, w: Weight) -> Exponent:
     """The largest gradient entries of a weight over the steps."""
     sizes = [step.gradients[w] for step in reference.path.steps if w in step.gradients]
     return max(sizes) if sizes else ZERO
@@ -255,7 +255,7 @@ def _epsilon(traced: Traced, reference: Derivation) -> Iterator[Departure]:
         rule = traced.rule(w.name)
         if rule is None or rule.epsilon is None or traced.trained.declared is not None:
             continue
-        size, e = _gradients(reference, w), rule.epsilon
+        size, e = gradients(reference, w), rule.epsilon
         if size.infinite or e.exponent <= size:
             continue
         small = e.exponent == ZERO and e.constant <= NEGLIGIBLE
@@ -266,13 +266,13 @@ def _epsilon(traced: Traced, reference: Derivation) -> Iterator[Departure]:
 
 def _decay(traced: Traced, wanted: Mapping[str, Target], reference: Derivation) -> Iterator[Departure]:
     for w in traced.program.weights:
-        found = _decayed(_own(traced.optimizer, w)) if w.trained else None
+        found = decay_of(entry_of(traced.optimizer, w)) if w.trained else None
         if found is None or not (w.out.wide or w.into.wide) or w.role is Role.VECTOR:
             continue
         d, coupled = found
         own = traced.parametrization.table[w.name]
         if coupled:
-            size = _gradients(reference, w)
+            size = gradients(reference, w)
             limit = size + own.b if not own.b.infinite and not size.infinite else d
             if d > limit:
                 mend = f"Coupled decay outgrows the gradient, n^({size}): multiply it by n^({limit - d})"
@@ -287,16 +287,16 @@ def _decay(traced: Traced, wanted: Mapping[str, Target], reference: Derivation) 
             yield Departure(Kind.DECAY, (w.name,), d, c, mend, fault=grows)
 
 
-def _own(optimizer: Optimizer, w: Weight) -> Optimizer:
+def entry_of(optimizer: Optimizer, w: Weight) -> Optimizer:
     """The entry of one weight."""
     if isinstance(optimizer, Clipped):
-        return _own(optimizer.base, w)
+        return entry_of(optimizer.base, w)
     if isinstance(optimizer, PerGroup):
         return optimizer.choice.get(w) or optimizer
     return optimizer
 
 
-def _decayed(entry: Optimizer) -> tuple[Exponent, bool] | None:
+def decay_of(entry: Optimizer) -> tuple[Exponent, bool] | None:
     """(decay exponent, whether it is coupled), where there is any."""
     if isinstance(entry, AdamW | Decayed):
         e = entry.decay_exponent

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
 
     from tensorprog.trace.advice import Check
+    from tensorprog.trace.orbit import Orbit
+    from tensorprog.trace.prescription import Prescription
 
 __all__ = ["Traced", "trace", "traced"]
 
@@ -92,6 +94,18 @@ class Traced:
         from tensorprog.trace.advice import check
 
         return check(self, claim)
+
+    def prescribe(self, base_width: int, claim: str | Parametrization = "mup") -> Prescription:
+        """Init factors and parameter groups that put the model into a parametrization, from a base width on."""
+        from tensorprog.trace.prescription import prescribe
+
+        return prescribe(self, base_width, claim)
+
+    def orbit(self, weight: str) -> Orbit:
+        """Every choice of multiplier, init, rate, epsilon and decay of a weight that gives the same function."""
+        from tensorprog.trace.orbit import orbit
+
+        return orbit(self, weight)
 
     def rule(self, weight: str) -> Rule | None:
         """How a weight of the program is trained; None for a frozen one."""
