@@ -17,10 +17,11 @@ from functools import cached_property
 from itertools import combinations, product
 from typing import Any
 
-from tensorprog.architectures import mlp, resnet_mlp, transformer
+from tensorprog.architectures import cnn, mlp, resnet, resnet_mlp, transformer
 from tensorprog.derive import derive_setting
 from tensorprog.errors import UnknownName
 from tensorprog.exponent import Exponent
+from tensorprog.finetuning import freeze, lora
 from tensorprog.losses import Loss, ZLoss
 from tensorprog.optimizers import SGD, Adam, Clipped, Decayed, Optimizer
 from tensorprog.program import Program
@@ -149,6 +150,10 @@ NETWORKS: Mapping[str, Program] = {
     "zero-query": transformer(blocks=1, head_dim_exponent=1, attention_scale="1/d", zero_query=True),
     "qk-norm": transformer(blocks=1, qk_norm="shared"),
     "tied": transformer(blocks=1, tied=True, output_exponent=-1),
+    "cnn": cnn(hidden_layers=2),
+    "resnet": resnet(blocks=1),
+    "last-layer": freeze(resnet_mlp(blocks=1, norm="rmsnorm"), "readout"),
+    "lora": lora(mlp(hidden_layers=2), "hidden"),
 }
 """Networks trained in muP."""
 
