@@ -18,11 +18,11 @@ from tensorprog.derive import derive
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.optimizers import AdamW, Clipped, Decayed, Optimizer, PerGroup
 from tensorprog.parametrizations import Parametrization, parametrization
-from tensorprog.program import Role, Scaled, Site, Weight
+from tensorprog.program import Role, Site, Weight
 from tensorprog.trace.model import Traced
 from tensorprog.trace.optimizer import NEGLIGIBLE
 from tensorprog.trace.parametrization import Measured
-from tensorprog.trace.scalings import Target, bare, multiplier, table, targets
+from tensorprog.trace.scalings import Target, bare, logit_multiplier, multiplier, table, targets
 
 __all__ = ["MAXIMAL", "Check", "ClaimError", "Departure", "Kind", "check", "decay_of", "entry_of", "gradients"]
 
@@ -311,8 +311,7 @@ def _structure(traced: Traced, reference: Derivation) -> Iterator[Departure]:
     for name, index in traced.program.observed:
         top = max(s.sites[name].activation for s in steps)
         if top > ZERO:
-            have = traced.program.instructions[index]
-            power = have.exponent if isinstance(have, Scaled) else ZERO
+            power = logit_multiplier(traced.program, index)
             mend = f"The attention logits grow as n^({top}): scale them by 1/d, not 1/sqrt(d), d the head dimension"
             yield Departure(Kind.MULTIPLIER, (name,), power, power - top, mend)
     for site in traced.program.sites:

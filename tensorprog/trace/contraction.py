@@ -61,13 +61,16 @@ def _weighted(c: Conversion, x: Any, p: Parameter, lx: Letters, lp: Letters, lo:
     if data:  # of data, what a weight contracts are the features, and all else are positions
         here = Tensor(here.dims, c.source(x, features=atoms).ref)
     own = c.features(here)
-    out = tuple(a for k in lp if k not in set(lx) for a in leaves(dims[k]))
+    out = tuple(a for k in lp if k not in set(lx) and k in set(lo) for a in leaves(dims[k]))
+    family = tuple(a for k in lp if k not in set(lx) and k not in set(lo) for a in leaves(dims[k]))
+    if any(a.grows for a in family):
+        raise c.refuse(f"the members of {p.name!r} grow in number with the width", "Keep the number of experts fixed")
     into = tuple(a for a in atoms if a in set(own))
     batch = tuple(a for k in lp if k in set(lx) and k in set(lo) for a in leaves(dims[k]) if a in set(own))
     result = tuple(dims[k] for k in lo)
     if batch and not into:
         # Every channel on its own, summed over finitely many taps: a vector of weights.
-        gain = c.record(Vector(batch, parameter=p.name, rows=bool(atoms or out)))
+        gain = c.record(Vector(batch, parameter=p.name, rows=bool(atoms or out), chosen=p.chosen))
         return c.scaled(c.multiply(here, Tensor(result, gain), result), p.power)
     if own and not into:
         return _mixed(c, here, p, result)
@@ -77,7 +80,14 @@ def _weighted(c: Conversion, x: Any, p: Parameter, lx: Letters, lp: Letters, lo:
             "Reshape so that it acts on all of them, or declare a program with tensorprog.Builder",
         )
     contracted = frozenset(a.origin for k, d in zip(lp, p.stored, strict=True) if k in summed for a in leaves(d))
-    product = Product((*batch, *out), (here.ref,), parameter=p.name, into=(*batch, *into), contracted=contracted)
+    product = Product(
+        (*batch, *out),
+        (here.ref,),
+        parameter=p.name,
+        into=(*batch, *into),
+        contracted=contracted,
+        chosen=p.chosen,
+    )
     return c.scaled(Tensor(result, c.record(product)), p.power)
 
 
@@ -88,7 +98,7 @@ def _mixed(c: Conversion, x: Tensor, p: Parameter, dims: tuple[Dim, ...]) -> Ten
             f"parameter {p.name!r} mixes positions, and their number grows with the width",
             "Keep the sizes of token mixing fixed",
         )
-    number = c.record(Vector((), parameter=p.name, rows=True))
+    number = c.record(Vector((), parameter=p.name, rows=True, chosen=p.chosen))
     return c.scaled(c.multiply(Tensor(dims, number), x, dims), p.power)
 
 

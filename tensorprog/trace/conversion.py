@@ -26,9 +26,21 @@ from tensorprog.trace.recording import (
     Summed,
     Vector,
 )
-from tensorprog.trace.values import Constant, Parameter, PerWidth, Slice, Statistic, Tensor, Which, is_trained
+from tensorprog.trace.values import (
+    Constant,
+    Indices,
+    Mixture,
+    Parameter,
+    PerWidth,
+    Slice,
+    Statistic,
+    Tensor,
+    Which,
+    is_differentiable,
+    is_trained,
+)
 
-__all__ = ["OPERATORS", "Conversion", "operator"]
+__all__ = ["OPERATORS", "Conversion", "around", "holding", "operator"]
 
 Rule = Callable[..., Any]
 OPERATORS: dict[str, Rule] = {}
@@ -98,6 +110,8 @@ class Conversion:
         kwargs = {key: self._merged([k[key] for k in node.kwargs]) for key in node.kwargs[0]}
         if not is_trained([*args, *kwargs.values()]):
             return self._computed(node)
+        if not is_differentiable([*args, *kwargs.values()]):
+            return Indices() if not isinstance(node.shapes, list) else [Indices() for _ in node.shapes]
         rule = OPERATORS.get(node.operator)
         if rule is None:
             raise self.refuse(
@@ -170,6 +184,8 @@ class Conversion:
                 return self.vector(value, like)
             case Slice():
                 return self.cut(value)
+            case Mixture():
+                return self.mixed(value)
             case Statistic():
                 return self.statistic(value)
             case Constant():
@@ -253,7 +269,7 @@ class Conversion:
                 f"parameter {p.name!r} has a growing dimension that is none of the vector it acts on",
                 "Declare a program with tensorprog.Builder",
             )
-        ref = self.record(Vector(features, parameter=p.name, rows=bool(rows)))
+        ref = self.record(Vector(features, parameter=p.name, rows=bool(rows), chosen=p.chosen))
         return self.scaled(Tensor(p.dims, ref), p.power)
 
     def cut(self, s: Slice) -> Tensor:
@@ -277,14 +293,24 @@ class Conversion:
         siblings = [tuple(n // r for n, r in zip(sizes, rest, strict=True)) for sizes in s.siblings]
         while not all(a == 0 and b == n for (a, b), n in zip(spans, atom.sizes, strict=True)):
             if not atom.segments:
-                atom.concatenate(siblings or _around(spans, atom.sizes))
-            index, spans = _holding(atom.segments, spans)
+                atom.concatenate(siblings or around(spans, atom.sizes))
+            index, spans = holding(atom.segments, spans)
             segment = atom.segments[index].root
             features = tuple(segment if a is atom else a for a in leaves(self.recording[ref].features))
             ref = self.record(Narrowed(features, (ref,), atom=atom, index=index))
             atom, siblings = segment, []
-        out = (atom, *parts[1:])
-        return Tensor(self.replaced(s.of.dims, s.dim, out), ref)
+        dims = self.replaced(s.of.dims, s.dim, (atom, *parts[1:]))
+        return Tensor(dims[: s.dim] + dims[s.dim + 1 :] if s.dropped else dims, ref)
+
+    def mixed(self, m: Mixture) -> Tensor:
+        """A sum of slices as it is."""
+        first, *rest = (self.cut(s) for s in m.parts)
+        for other in rest:
+            for a, b in zip(first.dims, other.dims, strict=True):
+                if leaves(a) and leaves(b):
+                    unify(a, b)
+            first = self.add(first, other, first.dims)
+        return first
 
     @staticmethod
     def replaced(dims: tuple[Dim, ...], at: int, dim: Dim) -> tuple[Dim, ...]:
@@ -308,7 +334,7 @@ class Conversion:
         for k, sizes in enumerate(shapes):
             found: Dim = ()
             for v in values:
-                at = k - len(shapes) + len(v.dims) if isinstance(v, Tensor | Parameter | Slice | Statistic) else -1
+                at = k - len(shapes) + len(v.dims) if is_differentiable([v]) else -1
                 if at < 0 or not leaves(v.dims[at]):
                     continue
                 if found:
@@ -320,6 +346,7 @@ class Conversion:
 
     def together(self, x: Any, y: Any) -> tuple[tuple[Dim, ...], Tensor, Tensor]:
         """Two values that meet elementwise, as tensors, with the dimensions of the result."""
+        x, y = (self.tensor(v) if isinstance(v, Slice | Mixture) else v for v in (x, y))
         dims = self.broadcast(x, y)
         if isinstance(x, Parameter | Constant):
             other = self.tensor(y)
@@ -367,7 +394,7 @@ class Conversion:
         return self.power(PerWidth(tuple(sizes))).exponent
 
 
-def _around(spans: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+def around(spans: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[int, ...]]:
     """The sizes of what lies before a span, in it and after it."""
     before = tuple(a for a, _ in spans)
     inside = tuple(b - a for a, b in spans)
@@ -375,7 +402,7 @@ def _around(spans: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tupl
     return [part for part in (before, inside, after) if any(part)]
 
 
-def _holding(segments: Sequence[Atom], spans: Sequence[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
+def holding(segments: Sequence[Atom], spans: Sequence[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
     """The segment that a span lies in, and the span inside it."""
     start = [0] * len(spans)
     for i, segment in enumerate(segments):

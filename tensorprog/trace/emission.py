@@ -284,13 +284,13 @@ class Emission:
         if into is None:
             into = Axis("1")
             x = self.builder.multiply(x, self._ones(into))
-        keys = self.axes.restricted(key | inner, tuple(a for d in self.parameters[op.parameter] for a in d))
+        keys = self._chosen(op, key | inner)
         weight, contracted = self._weight(op.parameter, keys, out or Axis("1"), into, op)
         transposed = contracted != op.contracted
         return self.builder.matmul(weight, x, transposed=transposed)
 
     def _vector(self, op: Vector, index: int, key: Key, axis: Axis | None) -> Value:
-        keys = self.axes.restricted(key, tuple(a for d in self.parameters[op.parameter] for a in d))
+        keys = self._chosen(op, key)
         into = Axis("rows") if op.rows else ONE
         weight, _ = self._weight(op.parameter, keys, axis or Axis("1"), into, op, vector=True)
         init = self.inits[weight.name]
@@ -304,6 +304,11 @@ class Emission:
                 shift = self.builder.scaled(self._ones(value.axis), init.mean.exponent)  # type: ignore[arg-type]
                 value = self.builder.add(value, shift)
         return value
+
+    def _chosen(self, op: Product | Vector, key: Key) -> Key:
+        """The part of a parameter that is meant."""
+        cut = frozenset((atom.root, i) for atom, i in op.chosen)
+        return self.axes.restricted(key | cut, tuple(a for d in self.parameters[op.parameter] for a in d))
 
     def _rows(self, into: Axis) -> Value:
         if into is ONE:

@@ -65,11 +65,13 @@ class Product(Operation):
         parameter: its canonical name.
         into: the contracted features.
         contracted: the dimensions of the stored tensor that they are in; tells the two orientations of a tied weight.
+        chosen: the segments that are left of dimensions that were cut.
     """
 
     parameter: str = field(kw_only=True)
     into: Dim = field(kw_only=True)
     contracted: frozenset[int] = field(kw_only=True)
+    chosen: frozenset[tuple[Atom, int]] = field(default=frozenset(), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class Vector(Operation):
 
     parameter: str = field(kw_only=True)
     rows: bool = field(default=False, kw_only=True)
+    chosen: frozenset[tuple[Atom, int]] = field(default=frozenset(), kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from typing import Any, cast
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent
 from tensorprog.optimizers import Adam, AdamW, Clipped, Decayed, Gradient, Optimizer, Parameter, PerGroup
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
-from tensorprog.program import ONE, Add, MatMul, Program, Role, Scaled, Site, Weight
+from tensorprog.program import ONE, Add, MatMul, Moment, Program, Repeat, Role, Rotate, Scaled, Site, Weight
 from tensorprog.scale import Scale
 
-__all__ = ["Target", "bare", "degree", "multiplier", "multipliers", "targets"]
+__all__ = ["Target", "bare", "degree", "logit_multiplier", "multiplier", "multipliers", "targets"]
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,31 @@ def _scaling(program: Program, index: int) -> Exponent:
     return ins.exponent
 
 
-def _after(program: Program, index: int) -> Iterator[int]:
-    """The multipliers of a product, after its bias or before."""
+def _after(program: Program, index: int) -> list[int]:
+    """The multipliers of a product, after its bias or before; those of queries and keys belong to the logits."""
+    found: list[int] = []
     while len(program.consumers(index)) == 1:
-        (reader,) = program.consumers(index)
-        ins = program.instructions[reader]
+        (index,) = program.consumers(index)
+        ins = program.instructions[index]
         if isinstance(ins, Scaled):
-            yield reader
-        elif not (isinstance(ins, Add) and _is_bias(program, ins)):
-            return
-        index = reader
+            found.append(index)
+        elif isinstance(ins, Moment):
+            return []
+        elif not (isinstance(ins, Rotate | Repeat) or (isinstance(ins, Add) and _is_bias(program, ins))):
+            return found
+    return found
+
+
+def logit_multiplier(program: Program, index: int) -> Exponent:
+    """The power of n that multiplies attention logits: after the contraction, and on queries and keys."""
+    total, waiting = ZERO, [index]
+    while waiting:
+        ins = program.instructions[waiting.pop()]
+        if isinstance(ins, Scaled):
+            total = total + ins.exponent
+        if isinstance(ins, Scaled | Moment | Rotate | Repeat):
+            waiting += ins.args
+    return total
 
 
 def _is_bias(program: Program, ins: Add) -> bool:

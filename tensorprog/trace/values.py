@@ -8,9 +8,21 @@ from enum import Enum
 from typing import Any
 
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.trace.atoms import Dim
+from tensorprog.trace.atoms import Atom, Dim
 
-__all__ = ["Constant", "Parameter", "PerWidth", "Slice", "Statistic", "Tensor", "Which"]
+__all__ = [
+    "Constant",
+    "Indices",
+    "Mixture",
+    "Parameter",
+    "PerWidth",
+    "Slice",
+    "Statistic",
+    "Tensor",
+    "Which",
+    "is_differentiable",
+    "is_trained",
+]
 
 
 @dataclass(frozen=True)
@@ -36,12 +48,14 @@ class Parameter:
         dims: its dimensions now.
         stored: atoms of the stored tensor along each of them; they are never unified, so their origin can be told.
         power: the view is n^power times the parameter.
+        chosen: of dimensions that were cut, the segments that are left: pairs of an atom and the segment's index.
     """
 
     name: str
     dims: tuple[Dim, ...]
     stored: tuple[Dim, ...]
     power: Exponent = ZERO
+    chosen: frozenset[tuple[Atom, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ class Slice:
         spans: (start, stop, step) at every width.
         dims: of the part.
         siblings: the sizes, at every width, of all parts of the split that it comes from.
+        dropped: a single coordinate, whose dimension is gone from ``dims``.
     """
 
     of: Tensor
@@ -78,6 +93,24 @@ class Slice:
     spans: tuple[tuple[int, int, int], ...]
     dims: tuple[Dim, ...]
     siblings: tuple[tuple[int, ...], ...] = ()
+    dropped: bool = False
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A sum of slices of one tensor, each times constants: a rotation, once all coordinates are put together again."""
+
+    parts: tuple[Slice, ...]
+
+    @property
+    def dims(self) -> tuple[Dim, ...]:
+        """Of each part."""
+        return self.parts[0].dims
+
+
+@dataclass(frozen=True)
+class Indices:
+    """Integers and truth values that depend on parameters: they choose positions, and carry no gradient."""
 
 
 class Which(Enum):
@@ -110,9 +143,17 @@ class Statistic:
     centered: bool = False
 
 
+def is_differentiable(values: Sequence[Any]) -> bool:
+    """Whether some value, in lists too, has a gradient."""
+    return any(
+        isinstance(v, Tensor | Parameter | Slice | Mixture | Statistic)
+        or (isinstance(v, list | tuple) and is_differentiable(v))
+        for v in values
+    )
+
+
 def is_trained(values: Sequence[Any]) -> bool:
     """Whether some value, in lists too, depends on a parameter."""
-    return any(
-        isinstance(v, Tensor | Parameter | Slice | Statistic) or (isinstance(v, list | tuple) and is_trained(v))
-        for v in values
+    return is_differentiable(values) or any(
+        isinstance(v, Indices) or (isinstance(v, list | tuple) and is_trained(v)) for v in values
     )

@@ -56,10 +56,26 @@ def vit(n: int) -> Any:
     )
 
 
+def mixtral(n: int) -> Any:
+    return transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(
+            hidden_size=n,
+            intermediate_size=2 * n,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            num_hidden_layers=1,
+            vocab_size=100,
+            num_local_experts=4,
+        )
+    )
+
+
 Build = Callable[[int], Any]
 
 
-@pytest.mark.parametrize(("build", "example"), [(gpt2, TOKENS), (llama, TOKENS), (bert, TOKENS), (vit, IMAGES)])
+@pytest.mark.parametrize(
+    ("build", "example"), [(gpt2, TOKENS), (llama, TOKENS), (bert, TOKENS), (vit, IMAGES), (mixtral, TOKENS)]
+)
 def test_matrices_are_maximal_in_mup(build: Build, example: torch.Tensor) -> None:
     """Under Adam all matrices of a block have Theta(1) updates, whatever the norms and biases around them."""
     program = tp.trace(build, (64, 128), example=example).program

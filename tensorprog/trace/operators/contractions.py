@@ -12,17 +12,17 @@ from tensorprog.trace.contraction import contract
 from tensorprog.trace.conversion import Conversion, operator
 from tensorprog.trace.operators.norms import affine, softmax
 from tensorprog.trace.recording import Product, Source
-from tensorprog.trace.values import Constant, Parameter, Slice, Statistic, Tensor
+from tensorprog.trace.values import Constant, Mixture, Parameter, Slice, Statistic, Tensor
 
 __all__: list[str] = []
 
 
 def _rank(x: Any) -> int:
-    return len(x.dims) if isinstance(x, Tensor | Parameter | Slice | Statistic) else x.values[0].dim()
+    return len(x.dims) if isinstance(x, Tensor | Parameter | Slice | Mixture | Statistic) else x.values[0].dim()
 
 
 def _ready(c: Conversion, x: Any) -> Any:
-    return c.tensor(x) if isinstance(x, Slice | Statistic) else x
+    return c.tensor(x) if isinstance(x, Slice | Mixture | Statistic) else x
 
 
 @operator("aten.linear")
@@ -41,6 +41,12 @@ def _matmul(c: Conversion, x: Any, y: Any) -> Tensor:
     ly = ["K"] if ry == 1 else [*batch[len(batch) - ry + 2 :], "K", "C"]
     lo = [*batch, *(["R"] if rx > 1 else []), *(["C"] if ry > 1 else [])]
     return contract(c, x, y, lx, ly, lo)
+
+
+@operator("transformers.grouped_mm_fallback", "aten._grouped_mm")
+def _grouped_matmul(c: Conversion, x: Any, y: Any, offsets: Any = None, **kwargs: Any) -> Tensor:
+    """Rows of x by the matrix of their expert."""
+    return contract(c, _ready(c, x), y, ["N", "I"], ["E", "I", "O"], ["N", "O"])
 
 
 @operator("aten.addmm")
@@ -75,8 +81,10 @@ def _embedding(c: Conversion, weight: Any, index: Any, *args: Any, **kwargs: Any
         )
     name = c._name(index)
     source = c.record(Source(rows, name=name if name != "constant" else c.node.where or "index"))
-    contracted = frozenset(a.origin for a in leaves(weight.stored[0]))
-    ref = c.record(Product(columns, (source,), parameter=weight.name, into=rows, contracted=contracted))
+    origins = frozenset(a.origin for a in leaves(weight.stored[0]))
+    ref = c.record(
+        Product(columns, (source,), parameter=weight.name, into=rows, contracted=origins, chosen=weight.chosen)
+    )
     dims = c.fresh(c.shapes(index))
     return c.scaled(Tensor((*dims, columns), ref), weight.power)
 

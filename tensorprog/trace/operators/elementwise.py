@@ -7,9 +7,9 @@ from typing import Any
 
 from tensorprog.exponent import ZERO
 from tensorprog.trace.conversion import OPERATORS, Conversion, operator
-from tensorprog.trace.operators.functions import FUNCTIONS
+from tensorprog.trace.operators.functions import FUNCTIONS, MAXIMUM, SHARE
 from tensorprog.trace.recording import Centered, Normalized
-from tensorprog.trace.values import Constant, Parameter, PerWidth, Slice, Statistic, Tensor, Which
+from tensorprog.trace.values import Constant, Mixture, Parameter, PerWidth, Slice, Statistic, Tensor, Which
 
 __all__: list[str] = []
 
@@ -62,8 +62,16 @@ def _add(c: Conversion, x: Any, y: Any, *, alpha: Any = 1) -> Any:
         t = c.tensor(x)
         dims = c.broadcast(t)
         return c.add(t, c.source(y, t), dims)
+    if isinstance(x, Slice | Mixture) and isinstance(y, Slice | Mixture):
+        parts = tuple(dict.fromkeys([*_slices(x), *_slices(y)]))
+        if len({(s.of.ref, s.dim, s.dropped) for s in parts}) == 1:
+            return Mixture(parts)
     dims, a, b = c.together(x, y)
     return c.add(a, b, dims)
+
+
+def _slices(x: Slice | Mixture) -> tuple[Slice, ...]:
+    return x.parts if isinstance(x, Mixture) else (x,)
 
 
 def _centered(c: Conversion, x: Tensor, mean: Statistic) -> Tensor:
@@ -101,7 +109,7 @@ def _times(c: Conversion, x: Any, number: Any, sign: int) -> Any:
         if e == ZERO:
             return x
         return c.scaled(c.statistic(x), e)
-    if isinstance(x, Slice) and e == ZERO:
+    if isinstance(x, Slice | Mixture) and e == ZERO:
         return x
     t = c.tensor(x)
     return replace(c.scaled(t, e), dims=c.broadcast(t))
@@ -125,6 +133,8 @@ def _div(c: Conversion, x: Any, y: Any, *, rounding_mode: str | None = None) -> 
         return _times(c, x, y, -1)
     if isinstance(y, Statistic) and y.which is Which.RMS:
         return _normalised(c, c.tensor(x), y)
+    if isinstance(x, Tensor) and isinstance(y, Tensor) and x.ref == y.ref and not c.features(x):
+        return c.apply(SHARE, x)  # y is the sum of x over positions
     raise c.refuse(
         "it divides by a value that depends on parameters",
         "Use a norm layer or softmax, or declare a program with tensorprog.Builder",
@@ -190,8 +200,6 @@ def _masked(c: Conversion, x: Any, mask: Any, value: Any) -> Any:
 
 @operator("aten.maximum", "aten.minimum")
 def _extreme(c: Conversion, x: Any, y: Any) -> Tensor:
-    from tensorprog.trace.operators.functions import MAXIMUM
-
     if isinstance(x, Numbers) or isinstance(y, Numbers):
         return c.apply(MAXIMUM, y if isinstance(x, Numbers) else x)
     dims, a, b = c.together(x, y)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorprog.nonlinearities import GELU, RELU, SILU, TANH, Facts, Nonlinearity, Parity
 
-__all__ = ["FUNCTIONS", "MAXIMUM"]
+__all__ = ["FUNCTIONS", "MAXIMUM", "SHARE"]
 
 
 def _entry(name: str, facts: Facts, torch_: Callable[[Any], Any], ref: str) -> Nonlinearity:
@@ -32,6 +32,15 @@ _STEP = Facts(Parity.NONE, degree=0, taylor=(0, 1, 3), bounded=True)
 
 MAXIMUM = Nonlinearity("max", _KINKED, RELU.numpy, RELU.torch, "the largest of finitely many")
 """A maximum over pixels: homogeneous of degree one, neither odd nor even. Its numbers are one pixel's."""
+
+SHARE = Nonlinearity(
+    "share",
+    Facts(Parity.NONE, degree=0),
+    lambda h: h / h.sum(-1, keepdims=True),
+    lambda h: h / h.sum(-1, keepdim=True),
+    "finitely many numbers over their sum",
+)
+"""Routing weights, normalised."""
 
 FUNCTIONS: dict[str, Nonlinearity] = {
     "aten.relu": RELU,

@@ -10,8 +10,8 @@ from tensorprog.joint import BATCH_NORM, CAUSAL_SOFTMAX, SOFTMAX
 from tensorprog.trace.atoms import Dim, leaves
 from tensorprog.trace.conversion import Conversion, operator
 from tensorprog.trace.operators.functions import MAXIMUM
-from tensorprog.trace.recording import Centered, Elementwise, Normalized, Observed
-from tensorprog.trace.values import Parameter, Statistic, Tensor, Which
+from tensorprog.trace.recording import Centered, Contracted, Elementwise, Normalized, Observed
+from tensorprog.trace.values import Indices, Parameter, Statistic, Tensor, Which
 
 __all__ = ["affine", "normalized", "pooled", "softmax"]
 
@@ -146,6 +146,26 @@ def softmax(c: Conversion, logits: Tensor, *, causal: bool = False) -> Tensor:
     function = CAUSAL_SOFTMAX if causal else SOFTMAX
     ref = c.record(Elementwise(c.features(logits), (seen,), function=function))
     return Tensor(logits.dims, ref)
+
+
+@operator("aten.topk")
+def _topk(c: Conversion, x: Any, k: int, dim: int = -1, *args: Any, **kwargs: Any) -> list[Any]:
+    """The largest of finitely many: some of them, and which."""
+    t = c.tensor(x)
+    own = set(c.features(t))
+    over = tuple(a for a in leaves(t.dims[dim]) if a in own)
+    if any(a.grows for a in over):
+        raise c.refuse("it chooses among features whose number grows with the width", "Keep their number fixed")
+    ref = t.ref
+    if over:
+        kept = tuple(a for a in c.features(t) if a not in set(over))
+        ref = c.record(Contracted(kept, (t.ref,), over=over))
+    return [Tensor(c.replaced(t.dims, dim % len(t.dims), c.fresh(c.node.shapes[0])[dim]), ref), Indices()]
+
+
+@operator("aten.argmax", "aten.argsort", "aten.gt", "aten.lt", "aten.ge", "aten.le", "aten.eq", "aten.ne", "aten.isnan")
+def _chosen(c: Conversion, *args: Any, **kwargs: Any) -> Indices:
+    return Indices()
 
 
 @operator("aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d", "aten.adaptive_max_pool2d", "aten.amax")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 from tensorprog.trace.atoms import Atom, Dim, leaves, regroup, unify
-from tensorprog.trace.conversion import Conversion, operator
+from tensorprog.trace.conversion import Conversion, around, holding, operator
 from tensorprog.trace.recording import Concatenated, Rotated
-from tensorprog.trace.values import Constant, Parameter, PerWidth, Slice, Statistic, Tensor
+from tensorprog.trace.values import Constant, Mixture, Parameter, PerWidth, Slice, Statistic, Tensor
 
 __all__: list[str] = []
 
 
 def _whole(c: Conversion, x: Any) -> Any:
-    return c.cut(x) if isinstance(x, Slice) else x
+    return c.tensor(x) if isinstance(x, Slice | Mixture) else x
 
 
 @operator("aten.view", "aten.reshape", "aten.flatten", "aten.unflatten", "aten.squeeze", "aten.unsqueeze",
@@ -136,15 +135,34 @@ def _part(c: Conversion, x: Any, dim: int, spans: Any, sizes: tuple[int, ...], s
     out: Dim = (Atom(sizes),) if set(sizes) != {1} else ()
     dims = c.replaced(x.dims, dim, out)
     if isinstance(x, Parameter):
-        if any(len(set(a.sizes)) > 1 for a in leaves(x.dims[dim])):
-            raise c.refuse(
-                f"parameter {x.name!r} is cut along a dimension that grows with the width", "Use two parameters"
-            )
+        if any(a.grows for a in leaves(x.dims[dim])):
+            return _block(c, x, dim, spans, siblings)
         stored: Dim = (Atom(sizes, leaves(x.stored[dim])[0].origin),) if out else ()
         return replace(x, dims=dims, stored=c.replaced(x.stored, dim, stored))
     if isinstance(x, Statistic):
         return replace(x, dims=dims)
     return Slice(c.tensor(x), dim, tuple(spans), dims, tuple(siblings))
+
+
+def _block(c: Conversion, p: Parameter, dim: int, spans: Any, siblings: Any) -> Parameter:
+    """A part of a parameter along a dimension that grows."""
+    whole = leaves(p.dims[dim])
+    if len(whole) > 1:
+        raise c.refuse(f"parameter {p.name!r} is reshaped and then cut", "Cut it before it is reshaped")
+    atom = whole[0]
+    if not atom.segments:
+        atom.concatenate(siblings or around([(a, b) for a, b, _ in spans], atom.sizes))
+    index, inner = holding(atom.segments, [(a, b) for a, b, _ in spans])
+    segment = atom.segments[index].root
+    if any(a or b != n for (a, b), n in zip(inner, segment.sizes, strict=True)):
+        raise c.refuse(f"parameter {p.name!r} is cut twice at different places", "Use several parameters")
+    origin = leaves(p.stored[dim])[0].origin
+    return replace(
+        p,
+        dims=c.replaced(p.dims, dim, (segment,)),
+        stored=c.replaced(p.stored, dim, (Atom(segment.sizes, origin),)),
+        chosen=p.chosen | {(atom, index)},
+    )
 
 
 @operator("aten.narrow")
@@ -186,9 +204,8 @@ def _chosen(c: Conversion, x: Any, at: int, index: Any) -> Any:
     spans = [(i % n, i % n + 1, 1) for i, n in zip(_each(c, index), sizes, strict=True)]
     each = [(1,) * len(c.widths)] * sizes[0] if len(set(sizes)) == 1 else ()
     part = _part(c, x, at, spans, (1,) * len(c.widths), each)
-    part = c.cut(part) if isinstance(part, Slice) else part
     keep = [k for k in range(len(part.dims)) if k != at]
-    return _moved(part, keep)
+    return replace(_moved(part, keep), dropped=True) if isinstance(part, Slice) else _moved(part, keep)
 
 
 @operator("aten.unbind")
@@ -219,33 +236,31 @@ def _positions(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 @operator("aten.cat", "aten.concat", "aten.concatenate")
 def _cat(c: Conversion, parts: Sequence[Any], dim: int = 0) -> Any:
-    slices = [p for p in parts if isinstance(p, Slice)]
     at = dim % len(c.node.shapes)
-    if len(slices) == len(parts) and _permuted(slices, at):
-        return _rotated(c, slices[0].of)
-    like = next(t for t in (c.tensor(p) for p in parts if isinstance(p, Tensor | Slice)))  # the rest takes its axis
+    whole = _put_together(parts)
+    if whole is not None and whole.dim == at and not whole.dropped:
+        return _rotated(c, whole.of)
+    like = next(c.tensor(p) for p in parts if isinstance(p, Tensor | Slice | Mixture))  # the rest takes its axis
     return _joined(c, parts, at, like)
 
 
-def _permuted(slices: Sequence[Slice], at: int) -> bool:
-    """The parts of one tensor, all of them, in another order."""
+def _put_together(parts: Sequence[Any]) -> Slice | None:
+    """A slice of the tensor whose slices, all of them, mixed or in another order, are put together."""
+    if not all(isinstance(p, Slice | Mixture) for p in parts):
+        return None
+    slices = list(dict.fromkeys(s for p in parts for s in (p.parts if isinstance(p, Mixture) else (p,))))
     first = slices[0]
-    if any(s.of.ref != first.of.ref or s.dim != at for s in slices):
-        return False
-    for w in range(len(first.spans)):
-        covered = sorted(s.spans[w] for s in slices)
-        if any(step != 1 for _, _, step in covered) or covered[0][0]:
-            return False
-        if any(a[1] != b[0] for a, b in pairwise(covered)):
-            return False
-    return all(
-        covered == total
-        for covered, total in zip(
-            [max(s.spans[w][1] for s in slices) for w in range(len(first.spans))],
-            _extent(first.of.dims[at], len(first.spans)),
-            strict=True,
-        )
-    )
+    if len(slices) != len(parts) or any((s.of.ref, s.dim, s.dropped) != _place(first) for s in slices):
+        return None
+    for w, size in enumerate(_extent(first.of.dims[first.dim], len(first.spans))):
+        covered = sorted(k for s in slices for k in range(*s.spans[w]))
+        if covered != list(range(size)):
+            return None
+    return first
+
+
+def _place(s: Slice) -> tuple[int, int, bool]:
+    return s.of.ref, s.dim, s.dropped
 
 
 def _extent(dim: Dim, count: int) -> list[int]:
@@ -266,7 +281,7 @@ def _joined(c: Conversion, parts: Sequence[Any], at: int, like: Tensor) -> Tenso
     for p in parts:
         if isinstance(p, Constant) and not along:
             continue  # constants at further positions
-        shaped = p if not isinstance(p, Slice) else c.cut(p)
+        shaped = _whole(c, p)
         if not isinstance(shaped, Constant):
             for k, (a, b) in enumerate(zip(shaped.dims, like.dims, strict=True)):
                 if k != at and leaves(a) and leaves(b):
@@ -308,10 +323,10 @@ def _concatenated(c: Conversion, tensors: Sequence[Tensor], at: int) -> Tensor:
 
 @operator("aten.stack")
 def _stack(c: Conversion, parts: Sequence[Any], dim: int = 0) -> Any:
-    slices = [p for p in parts if isinstance(p, Slice)]
     at = dim % len(c.node.shapes)
-    if len(slices) == len(parts) and _interleaved(slices) and at == slices[0].dim + 1:
-        rotated = _rotated(c, slices[0].of)
+    whole = _put_together(parts)
+    if whole is not None and at == whole.dim + (not whole.dropped):
+        rotated = _rotated(c, whole.of)
         return replace(rotated, dims=regroup(rotated.dims, c.node.shapes))
     tensors = [c.tensor(_whole(c, p)) for p in parts]
     first = tensors[0]
@@ -324,11 +339,3 @@ def _stack(c: Conversion, parts: Sequence[Any], dim: int = 0) -> Any:
     features = (atom, *c.features(first))
     ref = c.record(Concatenated(features, tuple(t.ref for t in tensors), atom=atom))
     return Tensor((*first.dims[:at], (atom,), *first.dims[at:]), ref)
-
-
-def _interleaved(slices: Sequence[Slice]) -> bool:
-    """Every other coordinate of one tensor: pairs, in another order."""
-    first = slices[0]
-    steps = {s[2] for x in slices for s in x.spans}
-    same = all(x.of.ref == first.of.ref and x.dim == first.dim for x in slices)
-    return same and steps == {len(slices)} and {x.spans[0][0] for x in slices} == set(range(len(slices)))
