@@ -240,7 +240,11 @@ def _scalings(traced: Traced, wanted: Mapping[str, Target]) -> Iterator[Departur
             continue
         if init != ZERO:
             yield Departure(Kind.INIT, (w.name,), -own.b, -target.b, f"Multiply its initial entries by n^({-init})")
-        if rate != ZERO:
+        rule = traced.rule(w.name)
+        if rule is not None and rule.probed is not None and rule.probed.ignores_rate:
+            mend = "Its step has the same size at any learning rate: nothing may rescale the step after the direction"
+            yield Departure(Kind.RATE, (w.name,), -own.c, -target.c, mend)
+        elif rate != ZERO:
             yield Departure(Kind.RATE, (w.name,), -own.c, -target.c, f"Multiply its learning rate by n^({-rate})")
 
 

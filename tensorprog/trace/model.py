@@ -148,7 +148,8 @@ def trace(
         loss: a name, an entry, or a loss of torch such as ``torch.nn.functional.cross_entropy``.
         output: which member of the model's output holds the logits, where that is not clear.
         inits: declared init exponents b (std n^-b; oo for zeros), by parameter name, in place of measured ones.
-        entries: what optimizer classes of your own do, by class name: ``{"MyMuon": "muon"}``.
+        entries: what optimizer classes of your own do, by class name: ``{"MyMuon": "muon"}``; of others that are not
+            torch's own a step is made and measured.
         clip: the threshold of global-norm clipping, where the training loop clips.
         seed: of ``build``; torch's own generator is left as it was.
         label: how outputs name the model; the name of its class by default.
@@ -217,7 +218,7 @@ def traced(
         entries = [torch.stack(parts) for parts in zip(*samples, strict=True)]
         return measure(entries, built.widths, block.parameter, where, declared.get(block.parameter))
 
-    rules = read_optimizer(optimizer, built.models, built.widths, graph.canonical)
+    rules = read_optimizer(optimizer, built.models, built.widths, graph.canonical, entries)
     emission = Emission(
         conversion.recording, conversion.parameters, built.widths, initial, lambda name: name in rules.rules
     )

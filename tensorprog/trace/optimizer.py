@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tensorprog.errors import SettingError
 from tensorprog.exponent import ZERO_SIZE, Exponent
 from tensorprog.optimizers import SGD, Adagrad, Adam, AdamW, Decayed, Lion, Muon, Optimizer, RMSProp, SignSGD, optimizer
 from tensorprog.trace.powers import Power, power_of
+from tensorprog.trace.probe import Probed, probe
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,7 @@ class Rule:
         kind: the class of its optimizer.
         rate, epsilon, decay: as powers of n; None where the optimizer has none, or it is zero.
         options: other settings of its group.
+        probed: what its step was found to be, where the class is not known.
     """
 
     kind: str
@@ -35,6 +37,7 @@ class Rule:
     epsilon: Power | None = None
     decay: Power | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    probed: Probed | None = None
 
     @property
     def epsilon_exponent(self) -> Exponent:
@@ -62,14 +65,9 @@ class ReadOptimizer:
         if self.declared is not None:
             return self.declared
         rule = self.rules[name]
-        made = known.get(rule.kind)
-        if made is None:
-            raise SettingError(
-                "optimizer",
-                rule.kind,
-                f"is no class that is known ({', '.join(CLASSES)}); declare what it does: "
-                f"entries={{{rule.kind!r}: 'muon'}} or any other optimizer of tensorprog",
-            )
+        if rule.probed is not None:
+            return _decayed(rule.probed.entry, rule, coupled=False)
+        made = known[rule.kind]
         return made(rule) if callable(made) else optimizer(made)
 
 
@@ -106,11 +104,15 @@ CLASSES: dict[str, Callable[[Rule], Optimizer]] = {
     "Lion": lambda rule: _decayed(Lion(), rule, coupled=False),
     "SignSGD": lambda rule: _decayed(SignSGD(), rule, coupled=False),
 }
-"""What optimizer classes do, by name. A class of another name is declared with ``entries``."""
+"""What the optimizer classes of torch do, by name. Others are declared with ``entries``, or probed."""
 
 
 def read_optimizer(
-    make: Any, models: Sequence[torch.nn.Module], widths: Sequence[int], canonical: Mapping[str, str]
+    make: Any,
+    models: Sequence[torch.nn.Module],
+    widths: Sequence[int],
+    canonical: Mapping[str, str],
+    declared: Iterable[str] = (),
 ) -> ReadOptimizer:
     """The rules of every parameter.
 
@@ -119,6 +121,7 @@ def read_optimizer(
             optimizer of tensorprog, or one, with one learning rate for all parameters.
         models: at every width.
         canonical: every parameter's canonical name.
+        declared: classes of which the user says what they do; others that are not torch's own are probed.
     """
     trained = {canonical[n]: p.requires_grad for n, p in models[0].named_parameters()}
     if not (callable(make) or isinstance(make, str | Mapping) or hasattr(make, "update")):
@@ -136,7 +139,14 @@ def read_optimizer(
         if any(r is None for r in rows):
             raise SettingError("optimizer", name, "is in a parameter group at some widths only")
         rules[name] = _rule(name, [r for r in rows if r is not None], widths)
-    return ReadOptimizer({name: rule for name, rule in rules.items() if rule.rate.constant})
+    rules = {name: rule for name, rule in rules.items() if rule.rate.constant}
+    if any(rule.kind not in {*CLASSES, *declared} for rule in rules.values()):
+        found = probe(lambda model: _made(make, model), models, widths)
+        for name, rule in rules.items():
+            if rule.kind not in {*CLASSES, *declared} and name in found:
+                rules[name] = replace(rule, rate=found[name].rate, probed=found[name])
+        rules = {name: rule for name, rule in rules.items() if rule.probed or rule.kind in {*CLASSES, *declared}}
+    return ReadOptimizer(rules)
 
 
 def _made(make: Any, model: torch.nn.Module) -> Any:
@@ -166,12 +176,19 @@ def _settings(made: Any, model: torch.nn.Module, canonical: Mapping[str, str]) -
             settings = {k: v for k, v in group.items() if k != "params"}
             for p in group["params"]:
                 if id(p) in names:
-                    found[names[id(p)]] = (group.get("kind", type(opt).__name__), settings)
+                    found[names[id(p)]] = (_kind(opt), settings)
     if not found:
         raise SettingError(
             "optimizer", "no parameter of the model", "optimizer(model) needs the model's own parameters"
         )
     return found
+
+
+def _kind(made: Any) -> str:
+    """The name of a class; one that has the name of a class of torch, and is none, gets its module in front."""
+    cls = type(made)
+    own = cls.__name__ in CLASSES and not cls.__module__.startswith("torch.")
+    return f"{cls.__module__}.{cls.__name__}" if own else cls.__name__
 
 
 def _rule(name: str, rows: Sequence[tuple[str, dict[str, Any]]], widths: Sequence[int]) -> Rule:

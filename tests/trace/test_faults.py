@@ -46,6 +46,30 @@ def decayed(model: nn.Module, power: float) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-2 * 64 / width, weight_decay=0.1 * (width / 64) ** power)
 
 
+class OwnMuon(torch.optim.Optimizer):
+    """A class that nobody has declared: orthogonalised matrices, with or without clipping of the step."""
+
+    def __init__(self, params: Any, lr: float, clip: float | None = None, largest: bool = False) -> None:
+        super().__init__(params, {"lr": lr, "clip": clip, "largest": largest})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                u, s, v = torch.linalg.svd(p.grad, full_matrices=False)
+                update = group["lr"] * (u * (s > 1e-4 * s[0])) @ v
+                if group["largest"]:
+                    update *= max(p.shape) ** 0.5
+                if group["clip"] is not None:
+                    update *= min(1.0, group["clip"] / float(update.norm()))
+                p.sub_(update)
+
+
+def own_muon(model: nn.Module, lr: float = 1e-2, **options: Any) -> list[torch.optim.Optimizer]:
+    torch_muon, adam = muon(model)
+    return [OwnMuon(torch_muon.param_groups[0]["params"], lr, **options), adam]
+
+
 @dataclass(frozen=True)
 class Fault:
     """A fault and what the check must say: (kind, part of a name, got / wanted as a power of n)."""
@@ -60,6 +84,12 @@ FAULTS = {
     "Adam's width factor on Muon matrices": Fault({}, partial(muon, power=-1.0), {("learning rate", "h.0.c_fc", "-1")}),
     "a shape factor taken for invariant": Fault(
         {}, partial(muon, adjust_lr_fn="match_rms_adamw"), {("learning rate", "h.0.c_fc", "1/2")}
+    ),
+    "the same, in a class of one's own": Fault(
+        {}, partial(own_muon, largest=True), {("learning rate", "h.0.c_fc", "1/2")}
+    ),
+    "clipping after an orthogonalised update": Fault(
+        {}, partial(own_muon, lr=10.0, clip=1.0), {("learning rate", "h.0.c_fc", "0")}
     ),
     "shared embedding rescaled as a readout": Fault(
         {"tied": True, "embedding": 0.5, "output": None}, mup_adam, {("init", "wte", "1/2")}
@@ -91,7 +121,7 @@ def checked(model: dict[str, Any], optimizer: Any, claim: str = "mup") -> Any:
     return tp.trace(partial(build, **model), WIDTHS, example=TOKENS, optimizer=optimizer, loss="ce").check(claim)
 
 
-@pytest.mark.parametrize("optimizer", [mup_adam, muon], ids=["adam", "muon"])
+@pytest.mark.parametrize("optimizer", [mup_adam, muon, own_muon], ids=["adam", "muon", "own class"])
 def test_without_a_fault(optimizer: Any) -> None:
     check = checked({}, optimizer)
     assert check.holds, str(check)
@@ -132,3 +162,52 @@ def test_standard_parametrization_with_a_rate() -> None:
     assert check.holds
     assert str(check.shift) == "-1/2"
     assert check.traced.derivation.regime.value == "controlled_divergence"
+
+
+class OwnSign(torch.optim.Optimizer):
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(self.direction(p) * group["lr"])
+
+    def direction(self, p: torch.Tensor) -> torch.Tensor:
+        return p.grad.sign()
+
+
+class OwnDescent(OwnSign):
+    def direction(self, p: torch.Tensor) -> torch.Tensor:
+        return 2 * p.grad
+
+
+class OwnTrust(OwnSign):
+    def direction(self, p: torch.Tensor) -> torch.Tensor:
+        return p.grad / p.grad.norm() * p.norm()
+
+
+class OwnCube(OwnSign):
+    def direction(self, p: torch.Tensor) -> torch.Tensor:
+        return p.grad**3
+
+
+@pytest.mark.parametrize(("cls", "name"), [(OwnSign, "signsgd"), (OwnDescent, "sgd"), (OwnTrust, "lars")])
+def test_classes_of_ones_own_are_probed(cls: type[OwnSign], name: str) -> None:
+    def mlp(n: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(8, n, bias=False), nn.ReLU(), nn.Linear(n, n, bias=False), nn.Linear(n, 5))
+
+    def trained(model: nn.Module) -> torch.optim.Optimizer:
+        return cls([{"params": [p], "lr": 1e-2 * model[0].out_features ** -0.5} for p in model.parameters()], lr=1.0)
+
+    traced = tp.trace(mlp, example=VECTORS, optimizer=trained)
+    rule = traced.rule("2")
+    assert rule is not None
+    assert rule.probed is not None
+    assert (rule.probed.entry.name, str(rule.rate.exponent)) == (name, "-1/2")
+
+
+def test_a_step_in_no_family_is_refused() -> None:
+    with pytest.raises(tp.TensorprogError, match=r"is in no family that is known; declare what it does with entries"):
+        tp.trace(build, WIDTHS, example=TOKENS, optimizer=lambda m: OwnCube(m.parameters(), 1e-3))
