@@ -125,7 +125,8 @@ def _gradient(p: torch.Tensor, seed: int) -> torch.Tensor:
     v, _ = torch.linalg.qr(torch.randn(columns, u.shape[1], generator=g))
     singular = torch.tensor([RATIO, 1.0])[: u.shape[1]]
     result = (u * singular) @ v.T
-    return (result / result.square().mean().sqrt()).reshape(p.shape).to(p)
+    scaled: torch.Tensor = (result / result.square().mean().sqrt()).reshape(p.shape).to(p)
+    return scaled
 
 
 def _power(larger: torch.Tensor, step: torch.Tensor) -> float:
