@@ -132,13 +132,14 @@ class Axes:
         return self._known.setdefault(frozenset(atoms), self._plain(atoms))
 
     def _factors(self, atoms: Dim) -> tuple[Dim, Dim] | None:
-        """(the rest, what is summed over on its own), where something is."""
+        """What is summed over on its own and the rest, in order, where something is."""
         whole = set(atoms)
         for over in self._cuts:
             for key in self.choices(over):
                 part = set(self.atoms(over, key))
                 if part and part < whole:
-                    return tuple(a for a in atoms if a not in part), tuple(a for a in atoms if a in part)
+                    summed, rest = tuple(a for a in atoms if a in part), tuple(a for a in atoms if a not in part)
+                    return (summed, rest) if atoms[0] in part else (rest, summed)  # heads before head dimension
         return None
 
     def _plain(self, atoms: Dim) -> Axis:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tensorprog.errors import TensorprogError
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.trace.atoms import Atom, Dim, Misaligned, leaves, unify
 from tensorprog.trace.errors import TraceError
@@ -48,6 +49,8 @@ OPERATORS: dict[str, Rule] = {}
 
 TABLE = 0.2
 """How far the exponent of a whole table of constants may lie from a multiple of one half."""
+RULE_ERRORS = (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, StopIteration)
+"""What a rule raises where it is given arguments that it was not written for."""
 MASKED = -1e4
 """Constants with entries below this are masks: they choose positions and scale nothing."""
 
@@ -76,6 +79,7 @@ class Conversion:
         self.recording = Recording()
         self.values: dict[str, Any] = {}
         self.parameters: dict[str, tuple[Dim, ...]] = {}
+        self._cuts: dict[Slice, Tensor] = {}
         self.node: Node = graph.nodes[0]
 
     # -- the walk
@@ -88,10 +92,18 @@ class Conversion:
                 return self.tensor(self._merged([a[0] for a in node.args])[0])
             try:
                 self.values[node.name] = self.visit(node)
+            except TensorprogError:  # a ValueError, too, which says what is wrong already
+                raise
             except Misaligned as error:
                 raise self.refuse(
                     "it cuts a dimension at other places than the operators before it",
                     "Give heads, groups and concatenated parts sizes that divide one another at every width",
+                ) from error
+            except RULE_ERRORS as error:
+                told = " ".join(f"{type(error).__name__} {error}".split())
+                raise self.refuse(
+                    f"its rule does not cover these arguments ({told[:200]})",
+                    "Add a rule with tensorprog.trace.operator, or declare a program with tensorprog.Builder",
                 ) from error
         raise self.refuse("the graph has no output", "Return the logits")
 
@@ -205,7 +217,7 @@ class Conversion:
         return tuple(tuple(int(s) for s in sizes) for sizes in zip(*(v.shape for v in value.values), strict=True))
 
     def power(self, value: Any) -> Power:
-        """The power of n that a constant is: a number, or a tensor by the root mean square of its entries."""
+        """The power of n that a constant is: a number, or a tensor by its largest entry."""
         held = self._per_width(value)
         numbers = [self._number(v) for v in held]
         # The entries of a table, of angles or positions, have a size that is a power of n in the limit only.
@@ -231,7 +243,7 @@ class Conversion:
             return abs(float(value))
         finite = value.to(torch.float64)
         finite = finite[finite.isfinite()]
-        return float(finite.square().mean().sqrt()) if finite.numel() else 0.0
+        return float(finite.abs().max()) if finite.numel() else 0.0
 
     def is_mask(self, value: Any) -> bool:
         """Whether a constant is a mask: boolean, or with entries that no softmax lets through."""
@@ -280,7 +292,9 @@ class Conversion:
             return Tensor(s.dims, s.of.ref)
         if any(step != 1 for _, _, step in s.spans):
             raise self.refuse("it takes every other feature", "Take contiguous parts")
-        return self._segment(s)
+        if s not in self._cuts:
+            self._cuts[s] = self._segment(s)
+        return self._cuts[s]
 
     def _segment(self, s: Slice) -> Tensor:
         """Some of the features along a dimension."""

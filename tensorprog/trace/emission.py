@@ -94,9 +94,10 @@ class Emission:
             raise self._error(self.recording[output], "the logits are a concatenation", "Return one tensor of logits")
         axis = self.axes.axis(self.recording[output].features, keys[0])
         if axis is not None and axis.wide:
-            raise self._error(
-                self.recording[output],
-                f"the output has {axis.name} coordinates, which grow with the width",
+            raise TraceError(
+                "output",
+                "",
+                f"it has {axis.name} coordinates, which grow with the width",
                 "Add a head, or choose the logits with output=...",
             )
         needed = self._needed(output, keys[0])

@@ -136,6 +136,16 @@ class ConvNeXt(nn.Module):
         return self.head((x + y * self.gamma[:, None, None]).flatten(1))
 
 
+class Autoencoder(nn.Module):
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.down, self.up = nn.Conv2d(3, n, 2, 2), nn.ConvTranspose2d(n, 2 * n, 2, 2)
+        self.gate, self.head = nn.GLU(dim=1), nn.Conv2d(n, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.gate(self.up(functional.elu(self.down(x)))))
+
+
 Build = Callable[[int], nn.Module]
 MODELS: dict[str, tuple[Build, Tensor]] = {
     "encoder": (Encoder, TOKENS),
@@ -146,6 +156,7 @@ MODELS: dict[str, tuple[Build, Tensor]] = {
     "mixer": (Mixer, IMAGES),
     "interleaved rotary": (Interleaved, TOKENS),
     "convnext": (ConvNeXt, IMAGES),
+    "autoencoder": (Autoencoder, IMAGES),
 }
 
 

@@ -70,15 +70,42 @@ def mixtral(n: int) -> Any:
     )
 
 
+def qwen3(n: int) -> Any:
+    return transformers.Qwen3ForCausalLM(
+        transformers.Qwen3Config(
+            hidden_size=n,
+            intermediate_size=4 * n,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=n // 4,
+            num_hidden_layers=1,
+            vocab_size=100,
+        )
+    )
+
+
+def gptj(n: int) -> Any:
+    return transformers.GPTJForCausalLM(
+        transformers.GPTJConfig(n_embd=n, n_head=4, n_layer=1, vocab_size=100, rotary_dim=n // 8)
+    )
+
+
+def falcon(n: int) -> Any:
+    return transformers.FalconForCausalLM(
+        transformers.FalconConfig(hidden_size=n, num_attention_heads=4, num_hidden_layers=1, vocab_size=100)
+    )
+
+
 Build = Callable[[int], Any]
 
 
-@pytest.mark.parametrize(
-    ("build", "example"), [(gpt2, TOKENS), (llama, TOKENS), (bert, TOKENS), (vit, IMAGES), (mixtral, TOKENS)]
-)
-def test_matrices_are_maximal_in_mup(build: Build, example: torch.Tensor) -> None:
+MODELS = [gpt2, llama, bert, vit, mixtral, qwen3, gptj, falcon]
+
+
+@pytest.mark.parametrize("build", MODELS, ids=lambda build: build.__name__)
+def test_matrices_are_maximal_in_mup(build: Build) -> None:
     """Under Adam all matrices of a block have Theta(1) updates, whatever the norms and biases around them."""
-    program = tp.trace(build, (64, 128), example=example).program
+    program = tp.trace(build, (64, 128), example=IMAGES if build is vit else TOKENS).program
     d = tp.derive(program, "mup", optimizer="adam", steps=2)
     hidden = [s for s in d.steps[2].sites.values() if s.role == "hidden"]
     assert len(hidden) >= 6

@@ -129,6 +129,18 @@ def _total(atoms: Sequence[Atom], w: int) -> int:
     return result
 
 
+@operator("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d")
+def _transposed(c: Conversion, x: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Tensor:
+    """Its kernel has the channels of the input first."""
+    groups = kwargs.get("groups", args[3] if len(args) > 3 else 1)
+    if not isinstance(weight, Parameter) or groups != 1:
+        raise c.refuse("a computed kernel, or one in groups, has no rule", "Use a parameter, and one group")
+    order = (1, 0, *range(2, len(weight.dims)))
+    turned = replace(weight, dims=tuple(weight.dims[k] for k in order), stored=tuple(weight.stored[k] for k in order))
+    result: Tensor = _convolution(c, x, turned, bias)
+    return result
+
+
 @operator("aten.conv1d", "aten.conv2d", "aten.conv3d", "aten.convolution")
 def _convolution(c: Conversion, x: Any, weight: Any, bias: Any = None, *args: Any, **kwargs: Any) -> Tensor:
     if not isinstance(weight, Parameter):

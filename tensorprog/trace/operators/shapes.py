@@ -8,6 +8,7 @@ from typing import Any
 
 from tensorprog.trace.atoms import Atom, Dim, leaves, regroup, unify
 from tensorprog.trace.conversion import Conversion, around, holding, operator
+from tensorprog.trace.operators.functions import FUNCTIONS
 from tensorprog.trace.recording import Concatenated, Rotated
 from tensorprog.trace.values import Constant, Mixture, Parameter, PerWidth, Slice, Statistic, Tensor
 
@@ -192,6 +193,19 @@ def _split(c: Conversion, x: Any, sizes: Any, dim: int = 0) -> list[Any]:
     return found
 
 
+@operator("aten.glu")
+def _glu(c: Conversion, x: Any, dim: int = -1) -> Tensor:
+    """One half times the sigmoid of the other."""
+    x = c.tensor(_whole(c, x))
+    at = dim % len(x.dims)
+    sizes = c.node.shapes[at]
+    spans = [[(0, n, 1) for n in sizes], [(n, 2 * n, 1) for n in sizes]]
+    first, second = (c.tensor(_part(c, x, at, span, sizes, (sizes, sizes))) for span in spans)
+    gate = c.apply(FUNCTIONS["aten.sigmoid"], second)
+    dims, a, b = c.together(first, gate)
+    return c.multiply(a, b, dims)
+
+
 @operator("aten.select")
 def _select(c: Conversion, x: Any, dim: int, index: Any) -> Any:
     x = _whole(c, x)
@@ -215,7 +229,23 @@ def _unbind(c: Conversion, x: Any, dim: int = 0) -> list[Any]:
     return [_chosen(c, x, at, i) for i in range(len(c.node.shapes))]
 
 
-@operator("aten.index", "aten.index_select", "aten.gather", "aten.take_along_dim", "aten.flip", "aten.roll", "aten.pad",
+@operator("aten.index")
+def _index(c: Conversion, x: Any, indices: Sequence[Any]) -> Any:
+    """Positions, or features that lie side by side."""
+    whole = _whole(c, x)
+    at = [k for k, i in enumerate(indices) if i is not None]
+    if len(at) == 1 and isinstance(indices[at[0]], Constant) and isinstance(whole, Tensor):
+        k = at[0]
+        chosen = [v.reshape(-1).tolist() for v in indices[k].values]
+        sizes = _sizes(c, whole.dims[k])
+        if any(a in set(c.features(whole)) for a in leaves(whole.dims[k])) and indices[k].values[0].dim() == 1:
+            spans = [(v[0] % n, v[0] % n + len(v), 1) for v, n in zip(chosen, sizes, strict=True)]
+            if all(v == list(range(v[0], v[0] + len(v))) for v in chosen):
+                return _part(c, whole, k, spans, c.node.shapes[k])
+    return _positions(c, whole)
+
+
+@operator("aten.index_select", "aten.gather", "aten.take_along_dim", "aten.flip", "aten.roll", "aten.pad",
           "aten.constant_pad_nd", "aten.tril", "aten.triu")  # fmt: skip
 def _positions(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Positions chosen or moved: a generic position is what it was."""
