@@ -9,10 +9,10 @@ a product.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Atom", "Dim", "Misaligned", "leaves", "regroup", "unify"]
+__all__ = ["Atom", "Dim", "Misaligned", "around", "holding", "leaves", "regroup", "total", "unify"]
 
 Sizes = tuple[int, ...]
 """A number of coordinates at every traced width."""
@@ -162,7 +162,28 @@ def regroup(dims: Sequence[Dim], shapes: Sequence[Sizes]) -> tuple[Dim, ...]:
     return tuple(result)
 
 
-def each(dims: Sequence[Dim]) -> Iterator[Atom]:
-    """All leaves of some dimensions."""
-    for dim in dims:
-        yield from leaves(dim)
+def around(spans: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+    """The sizes of what lies before a span, in it and after it."""
+    before = tuple(a for a, _ in spans)
+    inside = tuple(b - a for a, b in spans)
+    after = tuple(n - b for (_, b), n in zip(spans, sizes, strict=True))
+    return [part for part in (before, inside, after) if any(part)]
+
+
+def holding(segments: Sequence[Atom], spans: Sequence[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
+    """The segment that a span lies in, and the span inside it."""
+    start = [0] * len(spans)
+    for i, segment in enumerate(segments):
+        stop = [a + n for a, n in zip(start, segment.sizes, strict=True)]
+        if all(a <= lo and hi <= b for a, b, (lo, hi) in zip(start, stop, spans, strict=True)):
+            return i, [(lo - a, hi - a) for a, (lo, hi) in zip(start, spans, strict=True)]
+        start = stop
+    raise Misaligned
+
+
+def total(numbers: Sequence[int]) -> int:
+    """The product of some sizes."""
+    result = 1
+    for n in numbers:
+        result *= n
+    return result

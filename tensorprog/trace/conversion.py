@@ -12,7 +12,7 @@ from typing import Any
 
 from tensorprog.errors import TensorprogError
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.trace.atoms import Atom, Dim, Misaligned, leaves, unify
+from tensorprog.trace.atoms import Atom, Dim, Misaligned, around, holding, leaves, total, unify
 from tensorprog.trace.errors import TraceError
 from tensorprog.trace.export import Graph, Node, Reference
 from tensorprog.trace.powers import Power, power_of
@@ -41,7 +41,7 @@ from tensorprog.trace.values import (
     is_trained,
 )
 
-__all__ = ["OPERATORS", "Conversion", "around", "holding", "operator"]
+__all__ = ["OPERATORS", "Conversion", "operator"]
 
 Rule = Callable[..., Any]
 OPERATORS: dict[str, Rule] = {}
@@ -299,7 +299,7 @@ class Conversion:
     def _segment(self, s: Slice) -> Tensor:
         """Some of the features along a dimension."""
         parts = leaves(s.of.dims[s.dim])
-        rest = [_total([a.sizes[w] for a in parts[1:]]) for w in range(len(self.widths))]
+        rest = [total([a.sizes[w] for a in parts[1:]]) for w in range(len(self.widths))]
         spans = [(a // r, b // r) for (a, b, _), r in zip(s.spans, rest, strict=True)]
         if any(a % r or b % r for (a, b, _), r in zip(s.spans, rest, strict=True)):
             raise Misaligned
@@ -404,31 +404,5 @@ class Conversion:
 
     def size(self, atoms: Dim) -> Exponent:
         """The exponent of a number of coordinates."""
-        sizes = [_total([a.sizes[w] for a in leaves(atoms)]) for w in range(len(self.widths))]
+        sizes = [total([a.sizes[w] for a in leaves(atoms)]) for w in range(len(self.widths))]
         return self.power(PerWidth(tuple(sizes))).exponent
-
-
-def around(spans: Sequence[tuple[int, int]], sizes: Sequence[int]) -> list[tuple[int, ...]]:
-    """The sizes of what lies before a span, in it and after it."""
-    before = tuple(a for a, _ in spans)
-    inside = tuple(b - a for a, b in spans)
-    after = tuple(n - b for (_, b), n in zip(spans, sizes, strict=True))
-    return [part for part in (before, inside, after) if any(part)]
-
-
-def holding(segments: Sequence[Atom], spans: Sequence[tuple[int, int]]) -> tuple[int, list[tuple[int, int]]]:
-    """The segment that a span lies in, and the span inside it."""
-    start = [0] * len(spans)
-    for i, segment in enumerate(segments):
-        stop = [a + n for a, n in zip(start, segment.sizes, strict=True)]
-        if all(a <= lo and hi <= b for a, b, (lo, hi) in zip(start, stop, spans, strict=True)):
-            return i, [(lo - a, hi - a) for a, (lo, hi) in zip(start, spans, strict=True)]
-        start = stop
-    raise Misaligned
-
-
-def _total(numbers: Sequence[int]) -> int:
-    result = 1
-    for n in numbers:
-        result *= n
-    return result

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tensorprog.trace.atoms import Atom, Dim, leaves, regroup, unify
-from tensorprog.trace.conversion import Conversion, around, holding, operator
+from tensorprog.trace.atoms import Atom, Dim, around, holding, leaves, regroup, unify
+from tensorprog.trace.conversion import Conversion, operator
 from tensorprog.trace.operators.functions import FUNCTIONS
 from tensorprog.trace.recording import Concatenated, Rotated
 from tensorprog.trace.values import Constant, Mixture, Parameter, PerWidth, Slice, Statistic, Tensor
