@@ -110,6 +110,7 @@ class Exponent:
     Equality is structural (and hashable); order is decided by the region in force.
 
     Example:
+        >>> from tensorprog.exponent import exponent
         >>> exponent("1/2") + exponent("c") - 1
         Exponent('c - 1/2')
         >>> exponent("1/3") < exponent("1/2")
