@@ -41,6 +41,13 @@ def _softmax(h: np.ndarray, axis: int = 2) -> np.ndarray:
     return result
 
 
+def _causal_softmax(h: np.ndarray) -> np.ndarray:
+    import numpy
+
+    later = numpy.triu(numpy.ones(h.shape[1:3], dtype=bool), 1).reshape(*h.shape[1:3], *[1] * (h.ndim - 3))
+    return _softmax(numpy.where(later, -numpy.inf, h))
+
+
 def _causal(h: torch.Tensor) -> torch.Tensor:
     from torch import ones
 
@@ -91,7 +98,7 @@ SOFTMAX = Nonlinearity(
 CAUSAL_SOFTMAX = Nonlinearity(
     "causal-softmax",
     SOFTMAX.facts,
-    numpy=_softmax,
+    numpy=_causal_softmax,
     torch=lambda h: _causal(h).softmax(2),
     ref="Radford et al. 2018 (GPT)",
     elementwise=False,
