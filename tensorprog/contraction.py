@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
-from tensorprog.exponent import ZERO, Exponent
+from tensorprog.exponent import Exponent
 from tensorprog.pattern import TRIVIAL, Layout, Pattern
 from tensorprog.program import Axis
 from tensorprog.scale import Reason, Scale, Term
@@ -43,11 +43,7 @@ def moment(
         return Scale(_blocks(x, y, axis, what, layout, over, only_mean))
     if over is None or over.wide:
         return plain_moment(x, y, axis.size, what, only_mean=only_mean)
-    return Scale(
-        Term(s.exponent + t.exponent, s.pattern * t.pattern, Reason("finite-sum", what, ZERO, (s, t)))
-        for s in x
-        for t in y
-    )
+    return (x * y).explained("finite-sum", what, compose=True)
 
 
 def mean(x: Scale, y: Scale, axis: Axis, what: str, layout: Layout, *, over: Axis | None = None) -> Scale:
@@ -69,9 +65,11 @@ def projections(pattern: Pattern, layout: Layout) -> tuple[Pattern, ...]:
     """The characters in block 0 that can be aligned with a pattern on a product axis: alone, or through a block."""
     if not max(pattern.offset, pattern.free, *pattern.basis, 0) >> layout.span:
         return (pattern,)
-    alone = pattern.image(lambda v: layout.block(v, 0))
-    through = [pattern.image(lambda v, k=k: layout.block(v, 0) ^ layout.block(v, k)) for k in (1, 2)]  # type: ignore[misc]
-    return tuple(dict.fromkeys((alone, *through)))
+
+    def through(which: int) -> Pattern:
+        return pattern.image(lambda v: layout.block(v, 0) ^ layout.block(v, which))
+
+    return tuple(dict.fromkeys((pattern.image(lambda v: layout.block(v, 0)), through(1), through(2))))
 
 
 @lru_cache(maxsize=1 << 16)

@@ -181,18 +181,19 @@ MANY_TERMS = 4
 
 
 def _merged(terms: tuple[Term, ...]) -> Scale:
-    """Many terms of one size as one with the affine hull of their patterns.
+    """Many terms of one size, on one fraction of the coordinates, as one with the affine hull of their patterns.
 
     The hull contains their odd combinations as well, so it can only claim a law of large numbers where there is none,
     and only against a vector that is a product of three or more of them.
     """
-    groups: dict[Exponent, list[Term]] = {}
+    groups: dict[tuple[Exponent, Exponent], list[Term]] = {}
     for t in terms:
-        groups.setdefault(t.exponent, []).append(t)
+        groups.setdefault((t.exponent, t.fraction), []).append(t)
     merged: list[Term] = []
-    for e, group in groups.items():
+    for (e, fraction), group in groups.items():
         if len(group) > MANY_TERMS:
-            group = [Term(e, odd_span(t.pattern for t in group), Reason("merged", "", ZERO, tuple(group)))]
+            why = Reason("merged", "", ZERO, tuple(group))
+            group = [Term(e, odd_span(t.pattern for t in group), why, fraction)]
         merged += group
     return Scale(merged)
 

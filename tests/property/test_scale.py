@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, largest
-from tensorprog.pattern import TRIVIAL
-from tensorprog.scale import NOTHING, Scale, Term, moment, prune
+from tensorprog.pattern import TRIVIAL, Pattern
+from tensorprog.scale import MANY_TERMS, NOTHING, Reason, Scale, Term, moment, prune
 from tests.property.strategies import live_scales, numbers, quarters, scale, scales, term_lists, terms, unpruned
 
 ONE = scale((0, TRIVIAL))
@@ -135,3 +136,19 @@ def test_a_vector_is_aligned_with_itself(x: Scale, size: Exponent) -> None:
 def test_moment_moves_factors_across(x: Scale, y: Scale, z: Scale, size: Exponent) -> None:
     """<x * y, z> = <x, y * z>."""
     assert value(x * y, z, size) == value(x, y * z, size)
+
+
+def test_many_terms_of_one_size_become_one_that_has_all_their_patterns() -> None:
+    one, half = Exponent(1), Exponent(Fraction(1, 2))
+    many = [Term(ZERO, Pattern(1 << i), Reason("constant")) for i in range(MANY_TERMS + 1)]
+    rare = Term(ZERO, Pattern(1 << 20), Reason("constant"), -half)
+    small = Term(-half / 2, Pattern(1 << 21), Reason("constant"))
+    merged = Scale([*many, rare, small]).resolved(one)
+    assert len(merged) == 3
+    (hull,) = (t for t in merged if t.exponent == ZERO and t.fraction == ZERO)
+    assert all(t.pattern in hull.pattern for t in many)
+    assert {t.pattern for t in merged} == {hull.pattern, rare.pattern, small.pattern}
+    for t in (*many, rare, small):
+        assert moment(merged, Scale([t]), one, "").top == moment(Scale([t]), Scale([t]), one, "").top
+    few = Scale(many[:MANY_TERMS])
+    assert few.resolved(one) == few
