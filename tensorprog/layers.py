@@ -36,6 +36,7 @@ def dense(
     activation: str | Nonlinearity | None = None,
     *,
     bias: bool = False,
+    zero: bool = False,
 ) -> Value:
     """phi(W x + b).
 
@@ -46,10 +47,11 @@ def dense(
         out: the output axis.
         activation: applied last; None for a linear layer.
         bias: whether to add a trainable vector.
+        zero: whether W starts at exact zeros.
     """
     if x.axis is None:
         raise TypeError("a dense layer acts on a vector")
-    h = builder.matmul(builder.weight(name, out, x.axis), x)
+    h = builder.matmul(builder.weight(name, out, x.axis, zero=zero), x)
     if bias:
         h = builder.bias(f"{name}.bias", h)
     return h if activation is None else builder.apply(activation, h)
@@ -156,10 +158,7 @@ class Attention:
         b, out = builder, x.axis
         assert out is not None, "attention acts on vectors"
         dim = self.heads.factors[1]
-        w = b.weight(f"{name}.query", self.heads, out, zero=self.zero_query)
-        query = b.matmul(w, x)
-        if self.bias:
-            query = b.bias(f"{name}.query.bias", query)
+        query = dense(b, f"{name}.query", x, self.heads, bias=self.bias, zero=self.zero_query)
         key = dense(b, f"{name}.key", x, self.groups, bias=self.bias)
         value = dense(b, f"{name}.value", x, self.groups, bias=self.bias)
         if self.norm:

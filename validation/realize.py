@@ -53,10 +53,6 @@ from tensorprog.program import (
 
 __all__ = ["Network", "Realization", "gains"]
 
-POSITIONS = "positions"
-"""The data instruction that is the identity of the context, one row a position."""
-
-
 FINITE = {"heads": 4, "groups": 4, "head dimension": 16, "rank": 16, "experts": 4, "neurons": 2}
 """Numbers of coordinates of finite axes inside a network where nothing else is said."""
 LARGEST_DRAWN_ON_CPU = 1 << 22
@@ -229,7 +225,7 @@ class Network(nn.Module):
 
     def _input_name(self) -> str:
         data = (i for i in self.program.instructions if isinstance(i, Data) and i.axis != ONE)
-        names = dict.fromkeys(i.name for i in data if i.name != POSITIONS)
+        names = dict.fromkeys(i.name for i in data if not i.positions)
         if len(names) != 1:
             raise SettingError("input", "one tensor", f"the program reads {', '.join(names)}: give a tensor for each")
         return next(iter(names))
@@ -241,7 +237,7 @@ class Network(nn.Module):
             some = next(iter(inputs.values()))
             leading = () if self.seeds is None else some.shape[:2]
             return torch.ones(*leading, 1, dtype=self.realization.dtype, device=some.device)
-        if ins.name == POSITIONS and POSITIONS not in inputs:
+        if ins.positions:
             some = next(iter(inputs.values()))
             return torch.eye(some.shape[1], dtype=self.realization.dtype, device=some.device)
         if ins.name not in inputs:

@@ -176,7 +176,7 @@ def batched(runs: Sequence[Run]) -> bool:
     """Are these runs, which differ in their seeds only, faster as one batch?"""
     real, setting = runs[0].realization, runs[0].setting
     small = real.width <= WIDEST and torch.device(real.device).type == "cpu"
-    vectors = "positions" not in runs[0].data.sizes  # of sequences, the instructions expect [batch, positions, ...]
+    vectors = not setting.program.reads_sequences  # of sequences, the instructions expect [batch, positions, ...]
     possible = vectors and setting.optimizer.elementwise and batchable(setting.program)
     return len(runs) > 1 and small and possible
 

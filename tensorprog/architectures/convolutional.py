@@ -74,8 +74,7 @@ def cnn(
         "kernel": kernel,
         "halving": halving,
     }
-    usual = {"norm": "none", "plain_norm": False, "bias": False, "kernel": 3, "halving": "stride"}
-    return b.build(logits, shown("cnn", chosen, usual), model="cnn", **chosen)
+    return b.build(logits, shown("cnn", cnn, chosen, "hidden_layers", "activation"), model="cnn", **chosen)
 
 
 def resnet(
@@ -152,8 +151,9 @@ def resnet(
         "stages": stages,
         "zero_gain": zero_gain,
     }
-    usual = {"plain_norm": False, "bias": False, "branch_exponent": "0", "kernel": 3, "zero_gain": False}
-    return b.build(logits, shown("resnet", chosen, usual), model="resnet", **chosen)
+    return b.build(
+        logits, shown("resnet", resnet, chosen, "blocks", "activation", "norm", "stages"), model="resnet", **chosen
+    )
 
 
 def _normalized(b: Builder, name: str, x: Value, norm: str, plain: bool) -> Value:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import ZERO, ExponentLike, exponent
@@ -40,7 +41,8 @@ def experts_axis(
     return neurons
 
 
-def shown(name: str, chosen: Mapping[str, object], usual: Mapping[str, object]) -> str:
-    """The label of an architecture: its options without those that have their usual values."""
-    parts = (f"{option}={value}" for option, value in chosen.items() if option not in usual or value != usual[option])
+def shown(name: str, architecture: Callable[..., object], chosen: Mapping[str, object], *always: str) -> str:
+    """The label of an architecture: some of its options always, the others where they do not have their defaults."""
+    usual = {p.name: str(p.default) for p in signature(architecture).parameters.values()}
+    parts = (f"{k}={v}" for k, v in chosen.items() if k in always or str(v) != usual[k])
     return f"{name}({', '.join(parts)})"

@@ -121,7 +121,7 @@ def transformer(
     embedding = b.weight("embedding", b.width, vocabulary)
     x = b.matmul(embedding, b.data("x", vocabulary))
     if positions == "learned":
-        x = b.add(x, dense(b, "positions", b.data("positions"), b.width))
+        x = b.add(x, dense(b, "positions", b.data("positions", positions=True), b.width))
     for i in range(1, blocks + 1):
         name = f"block.{i}"
         x = branch(f"{name}.norm.1", x, attention(b, f"{name}.attention", normalised(f"{name}.norm.1", x, "pre")))
@@ -161,27 +161,5 @@ def transformer(
         "tied": tied,
         "output_exponent": str(exponent(output_exponent)),
     }
-    label = shown("transformer", chosen, DEFAULTS)
+    label = shown("transformer", transformer, chosen, "blocks", "activation", "norm")
     return b.build(b.scaled(logits, output_exponent), label, model="transformer", **chosen)
-
-
-DEFAULTS: dict[str, object] = {
-    "placement": "pre",
-    "plain_norm": False,
-    "bias": False,
-    "branch_exponent": "0",
-    "head_dim_exponent": "0",
-    "attention_scale": "1/sqrt(d)",
-    "qk_norm": "none",
-    "grouped": False,
-    "zero_query": False,
-    "positions": "learned",
-    "gated_mlp": False,
-    "ff_exponent": "1",
-    "experts": "none",
-    "experts_exponent": "0",
-    "gate_exponent": "0",
-    "tied": False,
-    "output_exponent": "0",
-}
-"""What a label leaves out."""

@@ -131,14 +131,17 @@ class Builder:
             if v.index >= len(self._axes) or self._axes[v.index] != v.axis:
                 raise ProgramError(f"value {v.index} does not belong to this builder")
 
-    def data(self, name: str = "x", axis: Axis | None = None, *, pixels: bool = False) -> Value:
+    def data(
+        self, name: str = "x", axis: Axis | None = None, *, pixels: bool = False, positions: bool = False
+    ) -> Value:
         """A deterministic input with coordinates of size Theta(1); finite unless an axis is given.
 
         Args:
             pixels: of an image, the channels at a generic pixel.
+            positions: the place in a sequence as a unit vector, which is no input.
         """
         axis = axis or Axis(name)
-        return self._emit(Data(name, axis, pixels=pixels), axis)
+        return self._emit(Data(name, axis, pixels=pixels, positions=positions), axis)
 
     def matmul(self, weight: Weight, x: Value, *, transposed: bool = False, stride: int = 1) -> Value:
         """W x or W^T x; of a convolution at every ``stride``-th pixel."""

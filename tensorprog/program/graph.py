@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from tensorprog.program.axes import ONE, Axis, Role, Weight
-from tensorprog.program.instructions import Add, Apply, Data, Instruction, MatMul, Moment, Scaled
+from tensorprog.program.instructions import Add, Apply, Data, Instruction, MatMul, Moment, Multiply, Scaled
 
 __all__ = ["Program", "Site", "saturable"]
 
@@ -53,7 +53,7 @@ class Program:
     @property
     def reads_sequences(self) -> bool:
         """Whether positions look at each other: the program needs sequences for data."""
-        return any(getattr(ins, "across", False) for ins in self.instructions)
+        return any(isinstance(ins, Moment | Multiply) and ins.across for ins in self.instructions)
 
     def consumers(self, index: int) -> tuple[int, ...]:
         """The instructions that read a value."""

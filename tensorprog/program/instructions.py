@@ -33,12 +33,14 @@ class Data:
 
     Args:
         pixels: it comes with two axes of pixels in front of the coordinates; a value stands for a generic pixel.
+        positions: it is no input, but the place in a sequence as a unit vector.
     """
 
     name: str
     axis: Axis | None
     args: tuple[int, ...] = ()
     pixels: bool = False
+    positions: bool = False
 
 
 @dataclass(frozen=True)
