@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tensorprog.errors import RegionError, SettingError
+from tensorprog.errors import RegionError, SettingError, Undecided
 from tensorprog.exponent import Exponent, exponent, known_le, largest
 from tensorprog.region import Region, assuming, explore
 
@@ -45,7 +45,7 @@ class ClosedForm:
         for region, form in self.pieces:
             try:
                 inside = region.contains(point)
-            except Exception as error:
+            except Undecided as error:
                 raise SettingError("point", values, f"needs a value for every symbol ({error})") from None
             if inside:
                 return form.substitute(point)

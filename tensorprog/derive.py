@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tensorprog.alignment import Alignment
-from tensorprog.depth import trajectory
 from tensorprog.derivation import Derivation
 from tensorprog.exponent import ExponentLike
 from tensorprog.family import family
@@ -19,16 +18,13 @@ from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Program
 from tensorprog.regimes import classify
 from tensorprog.setting import Setting, setting
-from tensorprog.trajectory import PATIENCE
 
 __all__ = ["derive", "derive_setting"]
 
 
 def derive_setting(s: Setting) -> Derivation:
     """Derive one resolved setting; comparisons of symbols are decided by the region in force."""
-    exponents = s.exponents()
-    limit = max(s.steps, PATIENCE + len(s.program.weights))
-    path = trajectory(s.program, exponents, s.optimizer, s.loss, steps=s.steps, limit=limit, alignment=s.alignment)
+    path = s.trajectory(steps=s.steps)
     return Derivation(s, path, classify(s.program, path))
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorprog.closed_form import ClosedForm
-from tensorprog.depth import trajectory
 from tensorprog.derivation import scales
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import Exponent, ExponentLike
@@ -22,7 +21,6 @@ from tensorprog.region import Region, assumptions, explore
 from tensorprog.report.notebook import Display
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import Step
 
 __all__ = ["Formula", "Formulas", "formula", "formulas_of", "targets_of"]
 
@@ -190,17 +188,7 @@ def _form(s: Setting, target: str, step: int, conditions: Sequence[Any]) -> Clos
 
     def run(region: Region) -> Exponent:
         here = s.at(region.substitution)
-        path = trajectory(
-            here.program,
-            here.exponents(),
-            here.optimizer,
-            here.loss,
-            steps=last,
-            limit=last,
-            stop=lambda now: now.t >= last,
-            alignment=here.alignment,
-        )
-        at: Step = path.at(step)
+        at = here.trajectory(steps=last, limit=last, stop=lambda now: now.t >= last).at(step)
         table = scales(here.program, at, initial=not step)
         if target not in table:
             raise UnknownName(f"target at step {step}", target, table)

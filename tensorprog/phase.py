@@ -18,7 +18,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tensorprog.arrangement import Arrangement, Loop
-from tensorprog.depth import trajectory
 from tensorprog.errors import SettingError
 from tensorprog.exponent import Exponent, ExponentLike, exponent
 from tensorprog.losses import Loss
@@ -30,7 +29,7 @@ from tensorprog.regimes import Learning, Regime, classify
 from tensorprog.region import Chart, Region, assuming, explore
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import PATIENCE, diverged
+from tensorprog.trajectory import diverged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,20 +58,9 @@ class Phase:
 
 def phase_of(s: Setting) -> Phase:
     """The phase of one setting; comparisons of symbols are decided by the region in force."""
-    limit = PATIENCE + len(s.program.weights)
     # Leading terms alone are lower bounds: they prove most divergences, cheaply.
     for leading_only in (True, False) if s.optimizer.monotone else (False,):
-        path = trajectory(
-            s.program,
-            s.exponents(),
-            s.optimizer,
-            s.loss,
-            steps=1,
-            limit=limit,
-            stop=lambda step: diverged(step, s.program),
-            leading_only=leading_only,
-            alignment=s.alignment,
-        )
+        path = s.trajectory(stop=lambda step: diverged(step, s.program), leading_only=leading_only)
         if path.stopped or path.growth is not None:
             return Phase(Regime.CATASTROPHIC, None)
     verdict = classify(s.program, path)

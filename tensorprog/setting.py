@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tensorprog.alignment import DERIVED, Alignment, alignment
+from tensorprog.depth import trajectory
 from tensorprog.errors import SettingError, Undecided
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
 from tensorprog.losses import Loss, loss
 from tensorprog.optimizers import SGD, Optimizer, optimizer
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
 from tensorprog.program import Program, Weight
+from tensorprog.trajectory import PATIENCE, Step, Trajectory
 
 __all__ = ["Setting", "setting"]
 
@@ -68,6 +70,34 @@ class Setting:
             values={**self.values, **values},
             optimizer=self.optimizer.substitute(values),
             loss=self.loss.substitute(values),
+        )
+
+    def trajectory(
+        self,
+        *,
+        steps: int = 1,
+        limit: int | None = None,
+        stop: Callable[[Step], bool] | None = None,
+        leading_only: bool = False,
+    ) -> Trajectory:
+        """The scales of all values, step by step, until they settle; see :func:`tensorprog.trajectory.unrolled`.
+
+        Args:
+            steps: how many are computed at least, settled or not.
+            limit: how many at most, with as many to settle as there are weights and some more unless given.
+            stop: ends it at the first step that it holds of.
+            leading_only: with leading terms alone, for lower bounds.
+        """
+        return trajectory(
+            self.program,
+            self.exponents(),
+            self.optimizer,
+            self.loss,
+            steps=steps,
+            limit=max(steps, PATIENCE + len(self.program.weights)) if limit is None else limit,
+            stop=stop,
+            leading_only=leading_only,
+            alignment=self.alignment,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tensorprog.closed_form import joined_regions
-from tensorprog.depth import trajectory
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.losses import Loss
@@ -31,7 +30,7 @@ from tensorprog.report.notebook import Display
 from tensorprog.scale import Scale
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import PATIENCE, Step
+from tensorprog.trajectory import Step
 
 __all__ = ["BOUNDS", "Solutions", "solutions", "solve", "unknowns"]
 
@@ -235,16 +234,7 @@ def _meets(s: Setting, needed: frozenset[str]) -> bool:
                 return True
         return MEANING["logits"] in needed and step.now[program.output].exceeds(ZERO)
 
-    path = trajectory(
-        program,
-        s.exponents(),
-        s.optimizer,
-        s.loss,
-        steps=1,
-        limit=PATIENCE + len(program.weights),
-        stop=broken,
-        alignment=s.alignment,
-    )
+    path = s.trajectory(stop=broken)
     if path.stopped or (STABLE in needed and path.settled_at is None):
         return False
     last = path.steps[-1]

@@ -13,7 +13,6 @@ from fractions import Fraction
 from typing import Any
 
 from tensorprog.alignment import Alignment
-from tensorprog.depth import trajectory
 from tensorprog.errors import Unsupported
 from tensorprog.exponent import INFINITE, ZERO, ZERO_SIZE, Exponent, symbol
 from tensorprog.losses import Loss
@@ -22,7 +21,7 @@ from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Program
 from tensorprog.region import Region, interval, run_at
 from tensorprog.setting import Setting, setting
-from tensorprog.trajectory import PATIENCE, Step
+from tensorprog.trajectory import Step
 
 __all__ = ["StableRates", "Supremum", "largest_rate", "max_stable_lr", "stable_rates"]
 
@@ -198,17 +197,7 @@ def _probe(base: Setting, bounded: Bounded, region: Region) -> _Probe:
         return tuple(e for e in bounded(step, s.program) if e > ZERO)
 
     for leading_only in (True, False) if s.optimizer.monotone else (False,):
-        path = trajectory(
-            s.program,
-            s.exponents(),
-            s.optimizer,
-            s.loss,
-            steps=1,
-            limit=PATIENCE + len(s.program.weights),
-            stop=lambda step: bool(excess(step)),
-            leading_only=leading_only,
-            alignment=s.alignment,
-        )
+        path = s.trajectory(stop=lambda step: bool(excess(step)), leading_only=leading_only)
         if path.stopped:
             return _Probe(False, excess(path.steps[-1]))
         if path.growth is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tensorprog.alignment import DERIVED
 from tensorprog.parametrizations import PARAMETRIZATIONS
 from validation.cases import CASES, SUITES
+from validation.data.digits import Digits
 from validation.report.words import by_case
 
 if TYPE_CHECKING:
@@ -176,8 +177,7 @@ def _one_setting(case: Case) -> list[str] | None:
         and not s.optimizer.options()
         and not s.values
         and case.fixed is None
-        and case.data.config == type(case.data)().config
-        and case.data.name == "digits"
+        and case.data == Digits()
     )
     if not plain:
         return None
