@@ -147,8 +147,8 @@ def apply(facts: Facts, h: Scale, what: str, near: Pattern = TRIVIAL) -> Scale:
         return NOTHING
     if _polynomial(facts, h):
         return _taylor(facts, h, what)
-    if rare := tuple(t for t in h if t.fraction != ZERO):
-        base = Scale((t for t in h if t.fraction == ZERO), pruned=True)
+    if rare := tuple(t for t in h if t.fraction is not ZERO):
+        base = Scale((t for t in h if t.fraction is ZERO), pruned=True)
         if not base.is_zero:
             return apply(facts, base, what, near) + _where_rare(facts, base, rare, what, near)
     lead, low = h.leading(), h.lower()
@@ -245,9 +245,9 @@ def change(facts: Facts, h: Scale, d: Scale, what: str, near: Pattern = TRIVIAL)
         return apply(facts, d, what, near)
     if facts.polynomial or (_polynomial(facts, h) and _polynomial(facts, d)):
         return _taylor_change(facts, h, d, what)
-    if rare := tuple(t for t in d if t.fraction != ZERO):
-        common = Scale((t for t in d if t.fraction == ZERO), pruned=True)
-        base = Scale(t for t in h + common if t.fraction == ZERO)
+    if rare := tuple(t for t in d if t.fraction is not ZERO):
+        common = Scale((t for t in d if t.fraction is ZERO), pruned=True)
+        base = Scale(t for t in h + common if t.fraction is ZERO)
         if not base.is_zero:
             return change(facts, h, common, what, near) + _where_rare(facts, base, rare, what, near)
     if d.top < h.top:

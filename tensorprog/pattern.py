@@ -30,9 +30,8 @@ on i alone, block 2 for what depends on j alone (:mod:`tensorprog.contraction`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 __all__ = ["LEVELS", "TRIVIAL", "Layout", "Pattern", "affine", "even_span", "generic_span", "odd_span", "reaching"]
 
@@ -89,7 +88,6 @@ class Layout(NamedTuple):
         return ((vector & (1 << top) - 1) << self.bits) ^ (vector >> top << top)
 
 
-@dataclass(frozen=True)
 class Pattern:
     """An affine subspace ``offset + span`` of F_2^bits; integers are bit masks.
 
@@ -98,36 +96,42 @@ class Pattern:
         free: the union of the unit vectors in the span (a mask).
         basis: the rest of the span's reduced echelon basis, disjoint from ``free``.
 
-    The form is canonical: equal subspaces are equal values. Build one with :func:`affine`.
+    The form is canonical, and interned: equal subspaces are one object, because patterns key the caches below millions
+    of times. Build one with :func:`affine`.
     """
 
-    offset: int = 0
-    free: int = 0
-    basis: tuple[int, ...] = ()
+    __slots__ = ("_pivots", "_rows", "basis", "dimension", "free", "offset")
 
-    def __hash__(self) -> int:
-        # Patterns key the caches below millions of times: hash once.
-        try:
-            return self._hash  # type: ignore[attr-defined,no-any-return]
-        except AttributeError:
-            value = hash((self.offset, self.free, self.basis))
-            object.__setattr__(self, "_hash", value)
-            return value
+    offset: int
+    free: int
+    basis: tuple[int, ...]
+    dimension: int
+    """Of the linear part."""
+    _pivots: int
+    _rows: dict[int, int]
 
-    @property
-    def _rows(self) -> tuple[int, dict[int, int]]:
-        """The highest bits of the basis, as a mask and with their rows."""
-        try:
-            return self._found  # type: ignore[attr-defined,no-any-return]
-        except AttributeError:
-            rows = {row.bit_length(): row for row in self.basis}
-            found = sum(1 << pivot - 1 for pivot in rows), rows
-            object.__setattr__(self, "_found", found)
-            return found
+    _known: ClassVar[dict[tuple[int, int, tuple[int, ...]], Pattern]] = {}
+
+    def __new__(cls, offset: int = 0, free: int = 0, basis: tuple[int, ...] = ()) -> Pattern:
+        key = offset, free, basis
+        known = cls._known.get(key)
+        if known is None:
+            known = cls._known[key] = super().__new__(cls)
+            known.offset, known.free, known.basis = key
+            known.dimension = free.bit_count() + len(basis)
+            known._rows = {row.bit_length(): row for row in basis}
+            known._pivots = sum(1 << pivot - 1 for pivot in known._rows)
+        return known
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pattern, (self.offset, self.free, self.basis)
+
+    def __repr__(self) -> str:
+        return f"Pattern({self.offset:#b}, {self.free:#b}, {tuple(map(bin, self.basis))})"
 
     def modulo(self, vector: int) -> int:
         """A vector modulo the linear part: 0 exactly where it lies in it."""
-        return _cleared(vector & ~self.free, *self._rows)
+        return _cleared(vector & ~self.free, self._pivots, self._rows)
 
     @property
     def has_mean(self) -> bool:

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any, Generic, TypeVar
 
 from tensorprog.errors import RegionError, Undecided
-from tensorprog.exponent import INFINITE, ZERO, Exponent, Linear, current_region, exponent, symbol
+from tensorprog.exponent import INFINITE, ZERO, Exponent, Linear, Table, current_region, exponent, symbol
 from tensorprog.simplex import combine, minimum
 
 __all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "explore", "interval", "run_at"]
@@ -260,7 +260,7 @@ class Chart:
         self.rest: list[Region] = []
         self._witness = region.interior() if witness is None else _Point(witness)
         self._signs: dict[Exponent, int] = {}
-        self._suprema: dict[Linear, tuple[int, int]] = {}
+        self._suprema: Mapping[Linear, tuple[int, int]] = Table(self._supremum)
 
     def sign(self, form: Exponent) -> int:
         known = self._signs.get(form)
@@ -270,11 +270,7 @@ class Chart:
 
     def known_le(self, a: Exponent, b: Exponent) -> bool:
         """Never cuts: what is asked here is optional."""
-        linear = a.linear - b.linear
-        bound = self._suprema.get(linear)
-        if bound is None:
-            bound = self._suprema[linear] = self._supremum(linear)
-        num, den = bound
+        num, den = self._suprema[a.linear.minus[b.linear]]
         return bool(den) and num * a.den * b.den + (a.num * b.den - b.num * a.den) * den <= 0
 
     def _supremum(self, linear: Linear) -> tuple[int, int]:
@@ -295,7 +291,7 @@ class Chart:
         inside, outside = (-form, form) if side < 0 else (form, -form)
         self.rest += [here.where_zero(form), here.where(outside)]
         self.region = here.where(inside)
-        self._suprema = {}
+        self._suprema = Table(self._supremum)
         if not side:
             self._witness = self.region.interior()
         return -1 if side < 0 else 1

@@ -38,7 +38,8 @@ class Term:
     """One graded piece: coordinate size Theta(n^exponent), transforming with ``pattern``.
 
     Args:
-        fraction: it lives on n^fraction of the coordinates, and is larger there; 0 is everywhere.
+        fraction: it lives on n^fraction of the coordinates, and is larger there; ``ZERO`` itself is everywhere (told by
+            identity: it is asked more often than anything else).
     """
 
     exponent: Exponent
@@ -49,7 +50,7 @@ class Term:
     @property
     def height(self) -> Exponent:
         """The exponent of the coordinates where it lives."""
-        return self.exponent - self.fraction / 2 if self.fraction != ZERO else self.exponent
+        return self.exponent - self.fraction / 2 if self.fraction is not ZERO else self.exponent
 
 
 class Scale:
@@ -152,7 +153,7 @@ class Scale:
 
     def _far_above(self, t: Term, gap: Exponent) -> bool:
         e = t.exponent + gap
-        return any(known_le(e, s.exponent) and _is_like(s, t) for s in self.terms)
+        return _below(e, self.terms if t.fraction is not ZERO else (s for s in self.terms if s.fraction is ZERO))
 
     def __iter__(self) -> Iterator[Term]:
         return iter(self.terms)
@@ -213,34 +214,44 @@ def prune(terms: Iterable[Term]) -> tuple[Term, ...]:
     # decides nothing elsewhere, so it dominates only its like.
     alike: dict[tuple[Pattern, bool], list[Term]] = {}
     for new in terms:
-        e = new.exponent
-        if e.infinite:
-            continue
-        key = new.pattern, new.fraction != ZERO
-        same = alike.get(key)
-        if same is None:
-            alike[key] = [new]
-        elif not any(known_le(e, old.exponent) for old in same):
-            alike[key] = [old for old in same if not known_le(old.exponent, e)] + [new]
+        if not new.exponent.infinite:
+            key = new.pattern, new.fraction is not ZERO
+            same = alike.get(key)
+            if same is None:
+                alike[key] = [new]
+            elif not _below(new.exponent, same):
+                alike[key] = [old for old in same if not known_le(old.exponent, new.exponent)] + [new]
     if len(alike) == 1:
         return tuple(*alike.values())
+    # Of two patterns only the one of higher dimension can contain the other: by falling dimension, each is tested once.
     kept: list[Term] = []
-    for some in alike.values():
-        some = [t for t in some if not any(_dominates(o, t) for o in kept)]
-        if some:
-            kept = [o for o in kept if not any(_dominates(t, o) for t in some)]
-            kept += some
+    for (pattern, sparse), some in sorted(alike.items(), key=_falling):
+        free = pattern.free
+        above = [
+            o
+            for o in kept
+            if not free & ~o.pattern.free and (sparse or o.fraction is ZERO) and pattern in o.pattern
+        ]
+        kept += [t for t in some if not _below(t.exponent, above)] if above else some
     return tuple(kept)
 
 
-def _dominates(old: Term, new: Term) -> bool:
-    # Sizes are compared before patterns: that is the cheaper half.
-    return known_le(new.exponent, old.exponent) and _is_like(old, new) and new.pattern in old.pattern
+def _below(e: Exponent, terms: Iterable[Term]) -> bool:
+    """Is an exponent certainly at most that of one of the terms?"""
+    for t in terms:  # not any(): a generator costs as much as what it asks
+        if known_le(e, t.exponent):
+            return True
+    return False
+
+
+def _falling(group: tuple[tuple[Pattern, bool], list[Term]]) -> tuple[int, bool]:
+    (pattern, sparse), _ = group
+    return -pattern.dimension, sparse
 
 
 def _is_like(old: Term, new: Term) -> bool:
     """Is the old term wherever the new one is?"""
-    return old.fraction == ZERO or new.fraction != ZERO
+    return old.fraction is ZERO or new.fraction is not ZERO
 
 
 NOTHING = Scale()
@@ -264,13 +275,19 @@ def moment(x: Scale, y: Scale, size: Exponent, what: str, *, only_mean: bool = F
 
     Ref: Yang 2020 (arXiv 2009.10685), master theorem, for the mean; its fluctuation is the central limit.
     """
-    terms = []
+    if size == ZERO:
+        gains = {True: (ZERO, "finite-sum"), False: (ZERO, "finite-sum")}
+    else:
+        gains = {True: (size, "lln"), False: (size / 2, "clt")}
+    terms: list[Term] = []
     for s in x.terms:
         for t in y.terms:
             mean = (s.pattern * t.pattern).has_mean
             if not mean and only_mean:
                 continue
-            gain = size if mean else size / 2
-            rule = ("lln" if mean else "clt") if size != ZERO else "finite-sum"
-            terms.append(Term(s.exponent + t.exponent + gain, TRIVIAL, Reason(rule, what, gain, (s, t))))
-    return Scale(terms)
+            gain, rule = gains[mean]
+            e = s.exponent + t.exponent + gain
+            if not _below(e, terms):
+                terms = [old for old in terms if not known_le(old.exponent, e)]
+                terms.append(Term(e, TRIVIAL, Reason(rule, what, gain, (s, t))))
+    return Scale(terms, pruned=True)

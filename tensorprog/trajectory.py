@@ -287,6 +287,10 @@ def unrolled(
         done.append(run.look(t))
         if stop is not None and stop(done[t]):
             return Trajectory(tuple(done), None, None, stopped=True)
+        if t == 1 and optimizer.linear and loss.degree and program.unbounded:
+            growth = _fed_back(*done)
+            if growth and t >= steps:
+                break
         done[t] = run.learn(done[t])
         if t and run.calculus.knowledge == before:
             settled_at = next(s for s in range(t + 1) if _same(done[s], done[t]))
@@ -327,6 +331,17 @@ def _same_sizes(done: list[Step]) -> bool:
 def diverged(step: Step, program: Program) -> bool:
     """Some value that a later layer reads diverges: the regime is known, later steps only confirm it."""
     return any(step.now[i].exceeds(ZERO) for i in program.read_values())
+
+
+def _fed_back(initial: Step, first: Step) -> Exponent | None:
+    """The rise per step that the first step proves, or None.
+
+    Where updates are linear in the loss derivative and nothing shrinks what it enters, the second step adds to the
+    logits at least what the first one did times chi_1 / chi_0, and so on: chi grows by this factor at least, for good.
+    """
+    if not first.chi.exceeds(initial.chi.top):
+        return None
+    return first.chi.top - initial.chi.top
 
 
 def _growth(done: list[Step], rises_needed: int) -> Exponent | None:

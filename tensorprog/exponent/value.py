@@ -12,7 +12,7 @@ identify ``Max(a, b) + 1`` with ``Max(a + 1, b + 1)``. It is imported only when 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from fractions import Fraction
 from math import gcd
@@ -42,6 +42,19 @@ class SignOracle(Protocol):
 current_region: ContextVar[SignOracle | None] = ContextVar("current_region", default=None)
 
 
+class Table(dict[Any, Any]):
+    """A dictionary that computes what it does not hold yet: a hit costs one lookup."""
+
+    __slots__ = ("_compute",)
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self._compute = compute
+
+    def __missing__(self, key: Any) -> Any:
+        value = self[key] = self._compute(key)
+        return value
+
+
 class Linear:
     """The linear part q1 s1 + q2 s2 + ... of exponents, interned: equal parts are one object.
 
@@ -52,10 +65,12 @@ class Linear:
         items: (symbol, non-zero coefficient) pairs, sorted by symbol.
     """
 
-    __slots__ = ("_minus", "_plus", "items", "negative")
+    __slots__ = ("items", "minus", "negative", "plus")
 
     items: tuple[tuple[str, Fraction], ...]
     negative: Linear
+    plus: Mapping[Linear, Linear]
+    minus: Mapping[Linear, Linear]
 
     _known: ClassVar[dict[tuple[tuple[str, Fraction], ...], Linear]] = {}
 
@@ -72,26 +87,17 @@ class Linear:
     @classmethod
     def _new(cls, items: tuple[tuple[str, Fraction], ...]) -> Linear:
         made = object.__new__(cls)
-        made.items, made._plus, made._minus = items, {}, {}
+        made.items, made.plus, made.minus = items, Table(made._sum), Table(made._difference)
         return made
 
-    _plus: dict[Linear, Linear]
-    _minus: dict[Linear, Linear]
+    def _sum(self, other: Linear) -> Linear:
+        merged = dict(self.items)
+        for symbol, value in other.items:
+            merged[symbol] = merged.get(symbol, _NOUGHT) + value
+        return Linear.of(_normal(merged))
 
-    def __add__(self, other: Linear) -> Linear:
-        found = self._plus.get(other)
-        if found is None:
-            merged = dict(self.items)
-            for symbol, value in other.items:
-                merged[symbol] = merged.get(symbol, _NOUGHT) + value
-            found = self._plus[other] = Linear.of(_normal(merged))
-        return found
-
-    def __sub__(self, other: Linear) -> Linear:
-        found = self._minus.get(other)
-        if found is None:
-            found = self._minus[other] = self + other.negative
-        return found
+    def _difference(self, other: Linear) -> Linear:
+        return self.plus[other.negative]
 
 
 _NOUGHT = Fraction(0)
@@ -163,7 +169,7 @@ class Exponent:
             if self.infinite and other.infinite and self.infinite != other.infinite:
                 raise ExponentError("sum of exponents", f"{self} + {other}", "which is not defined")
             return self if self.infinite else other
-        linear = self.linear if other.linear is CONSTANT else self.linear + other.linear
+        linear = self.linear if other.linear is CONSTANT else self.linear.plus[other.linear]
         if not other.num:
             return self if other.linear is CONSTANT else Exponent._of(self.num, self.den, linear)
         return Exponent._of(*_added(self.num, self.den, other.num, other.den), linear)
@@ -178,7 +184,7 @@ class Exponent:
     def __sub__(self, other: Exponent | int | Fraction) -> Exponent:
         if not isinstance(other, Exponent) or self.infinite or other.infinite:
             return self + (-other)
-        linear = self.linear if other.linear is CONSTANT else self.linear - other.linear
+        linear = self.linear if other.linear is CONSTANT else self.linear.minus[other.linear]
         return Exponent._of(*_added(self.num, self.den, -other.num, other.den), linear)
 
     def __rsub__(self, other: int | Fraction) -> Exponent:

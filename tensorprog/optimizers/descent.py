@@ -28,7 +28,7 @@ class SGD(Entry):
 
     name: ClassVar[str] = "sgd"
     ref: ClassVar[str] = "Yang & Hu 2021 (arXiv 2011.14522)"
-    facts: ClassVar[Fact] = Fact.MONOTONE | Fact.ELEMENTWISE
+    facts: ClassVar[Fact] = Fact.MONOTONE | Fact.LINEAR | Fact.ELEMENTWISE
     momentum: float = 0.0
 
     def __post_init__(self) -> None:

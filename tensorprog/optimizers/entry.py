@@ -29,11 +29,13 @@ class Fact(Flag):
 
     MONOTONE: a larger part of a gradient never gives a smaller part of any update. False for an optimizer that divides
     by what it remembers, by other weights' norms or by other parts. Bounds from leading terms need it.
+    LINEAR: the updates are linear in the gradients.
     ELEMENTWISE: the torch half treats every entry of a parameter on its own, so that parameters can be stacked.
     """
 
     NONE = 0
     MONOTONE = auto()
+    LINEAR = auto()
     ELEMENTWISE = auto()
 
 
@@ -46,6 +48,10 @@ class Optimizer(Protocol):
     @property
     def monotone(self) -> bool:
         """See :attr:`Fact.MONOTONE`."""
+
+    @property
+    def linear(self) -> bool:
+        """See :attr:`Fact.LINEAR`."""
 
     @property
     def elementwise(self) -> bool:
@@ -95,6 +101,11 @@ class Entry(Options):
     def monotone(self) -> bool:
         """See :attr:`Fact.MONOTONE`."""
         return Fact.MONOTONE in self.facts
+
+    @property
+    def linear(self) -> bool:
+        """See :attr:`Fact.LINEAR`."""
+        return Fact.LINEAR in self.facts
 
     @property
     def elementwise(self) -> bool:

@@ -49,6 +49,11 @@ class PerGroup(Entry):
         return all(o.monotone for o in self.choice.values())
 
     @property
+    def linear(self) -> bool:
+        """Every group is."""
+        return all(o.linear for o in self.choice.values())
+
+    @property
     def elementwise(self) -> bool:
         """Every group is."""
         return all(o.elementwise for o in self.choice.values())

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from tensorprog.program.axes import ONE, Axis, Role, Weight
-from tensorprog.program.instructions import Add, Apply, Data, Instruction, MatMul, Moment, Multiply, Scaled
+from tensorprog.program.instructions import (
+    Add,
+    Apply,
+    Data,
+    Instruction,
+    MatMul,
+    Moment,
+    Multiply,
+    Normalize,
+    Scaled,
+)
 
 __all__ = ["Program", "Site", "saturable"]
 
@@ -54,6 +64,15 @@ class Program:
     def reads_sequences(self) -> bool:
         """Whether positions look at each other: the program needs sequences for data."""
         return any(isinstance(ins, Moment | Multiply) and ins.across for ins in self.instructions)
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether no value saturates or is divided by its size: what grows makes nothing that it enters smaller."""
+        return not any(
+            isinstance(ins, Normalize)
+            or (isinstance(ins, Apply) and (ins.function.facts.bounded or ins.function.facts.step))
+            for ins in self.instructions
+        )
 
     def consumers(self, index: int) -> tuple[int, ...]:
         """The instructions that read a value."""
