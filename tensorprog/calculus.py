@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from tensorprog import nonlinearities
 from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.contraction import mean, moment, projections, spread
-from tensorprog.exponent import ZERO, Exponent, largest
+from tensorprog.exponent import ZERO, Exponent, known_le, largest
 from tensorprog.norms import Mean, normalized, normalized_change, normalized_gradient
 from tensorprog.pattern import LEVELS, TRIVIAL, Layout, Pattern, odd_span, reaching
 from tensorprog.program import (
@@ -70,6 +71,21 @@ class Piece:
         return (self.coefficient.key, self.out.key, self.into.key)
 
 
+class Bound(Enum):
+    """What a calculus is asked for: everything, or bounds, which are much cheaper.
+
+    EXACT: every term that can decide a later exponent is kept.
+    LOWER: leading terms alone. Sums, products and moments are monotone in their terms, so that every exponent is a
+    lower bound of the true one: enough to prove a divergence.
+    UPPER: updates are taken to be aligned with everything. Every exponent is an upper bound as long as nothing that is
+    divided by becomes larger for it: enough to prove that nothing moves.
+    """
+
+    EXACT = "exact"
+    LOWER = "lower"
+    UPPER = "upper"
+
+
 class Calculus:
     """Scale arithmetic for one program: the state is its fields and its updates so far.
 
@@ -78,8 +94,7 @@ class Calculus:
         saturable: values that a bounded function reads; where one is near zero is a source of its own.
         initial: exponent of each initial *effective* weight entry, -(a + b).
         levels: mixing levels kept apart in sign patterns (:mod:`tensorprog.pattern`).
-        leading_only: drop all sub-leading terms. Every exponent is then a lower bound of the true one, because
-            sums, products and moments are monotone in their terms: enough to prove a divergence, much cheaper.
+        bound: everything, or cheap bounds.
         alignment: how weights are contracted with what they act on, derived or assumed.
     """
 
@@ -90,7 +105,7 @@ class Calculus:
         saturable: Sequence[int] = (),
         *,
         levels: int = LEVELS,
-        leading_only: bool = False,
+        bound: Bound = Bound.EXACT,
         alignment: Alignment = DERIVED,
     ) -> None:
         self.initial, self.alignment = dict(initial), alignment
@@ -103,7 +118,8 @@ class Calculus:
         self._near = {value: Pattern(1 << len(self._bit) + i) for i, value in enumerate(saturable)}
         self.layout = Layout.of(len(self._bit) + len(self._near), levels, blocks=product)
         widest = largest(axis.size for w in weights for axis in (w.out, w.into))
-        self.resolution = None if leading_only else widest / 2
+        self.resolution = None if bound is Bound.LOWER else widest / 2
+        self._aligned = bound is Bound.UPPER
         self.fields: dict[tuple[Weight, bool], dict[object, Field]] = {}
         self.pieces: dict[Weight, dict[object, Piece]] = {w: {} for w in weights}
         self.multiples: dict[Weight, Exponent] = {}
@@ -156,15 +172,20 @@ class Calculus:
         known.setdefault(x.key, Field(x, fresh))
         result = fresh
         for field in self.fields.get((weight, not transposed), {}).values():
-            result = result + self._back_reaction(weight, x, transposed, field, name)
+            result = result + self._back_reaction(weight, x, transposed, field, name, fresh)
         return result.resolved(self.resolution)
 
-    def _back_reaction(self, weight: Weight, x: Scale, transposed: bool, field: Field, name: str) -> Scale:
+    def _back_reaction(
+        self, weight: Weight, x: Scale, transposed: bool, field: Field, name: str, fresh: Scale
+    ) -> Scale:
         """The part of W_0 x along the y of one transposed field W^T y, character by character.
 
         Fields of different characters of y are independent, so a character k of y comes back only through terms of x
         that depend on the field of k; its size is the field's coefficient times y, and no more than what such
         a term of x can carry.
+
+        Args:
+            fresh: the fresh field of x, which back-reaction adds to.
         """
         into, out = (weight.out, weight.into) if transposed else (weight.into, weight.out)
         overlap = self.alignment.initial(x, field.fresh, into, f"<., {name}^T y>", self.layout, only_mean=True)
@@ -179,7 +200,10 @@ class Calculus:
                 for seen in projections(s.pattern, self.layout):
                     pattern = reaching(t.pattern, seen, bit, self.layout)
                     if pattern is not None:
-                        e = min(coefficient.exponent + t.exponent, s.exponent + most)
+                        sizes = coefficient.exponent + t.exponent, s.exponent + most
+                        if any(known_le(e, f.exponent) and pattern in f.pattern for f in fresh for e in sizes):
+                            continue  # which of them is smaller plays no part
+                        e = min(sizes)
                         why = Reason("back-reaction", name, ZERO, (coefficient, t))
                         terms.append(Term(e, pattern, why, t.fraction))
         return Scale(terms)
@@ -207,9 +231,18 @@ class Calculus:
             left, right = (piece.into, piece.out) if transposed else (piece.out, piece.into)
             name = "out" if transposed else "in"
             what = f"<{name}_{piece.step}({weight.name}), .>"
+            if self._aligned:
+                left = self._with_all_signs(left, weight.into if transposed else weight.out)
             overlap = self.alignment.updates(right, x, axis, what, self.layout)
             result = result + _outer(piece.coefficient, overlap, left, f"Delta {weight.name}")
         return result.resolved(self.resolution)
+
+    def _with_all_signs(self, x: Scale, axis: Axis) -> Scale:
+        """A scale that no sum over its axis sees the signs of."""
+        if not axis.wide:
+            return x
+        everything = Pattern(free=(1 << self.layout.span * (3 if axis.blocks else 1)) - 1)
+        return Scale(replace(t, pattern=everything) for t in x)
 
     def add_piece(self, weight: Weight, piece: Piece) -> None:
         """Record an update; one that equals an earlier one in scale adds nothing new."""

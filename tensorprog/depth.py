@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 from tensorprog.alignment import DERIVED, Alignment
+from tensorprog.calculus import Bound
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import ABC
@@ -173,7 +174,9 @@ class _Short:
             now=self._all(step.now),
             effective=self._some(step.effective),
             propagating=self._some(step.propagating),
-            gradients={w: step.gradients[here] for w, here in self.weights.items() if here in step.gradients},
+            gradient_parts={
+                w: step.gradient_parts[here] for w, here in self.weights.items() if here in step.gradient_parts
+            },
             perturbed=seen and replace(seen, now=self._all(seen.now), effective=self._some(seen.effective)),
         )
 
@@ -193,7 +196,7 @@ def trajectory(
     steps: int,
     limit: int,
     stop: Callable[[Step], bool] | None = None,
-    leading_only: bool = False,
+    bound: Bound = Bound.EXACT,
     alignment: Alignment = DERIVED,
 ) -> Trajectory:
     """The trajectory of a program, repeated blocks derived once; see :func:`tensorprog.trajectory.unrolled`."""
@@ -207,7 +210,7 @@ def trajectory(
             steps=steps,
             limit=max(steps, limit - len(program.weights) + len(of.weights)),
             stop=stop,
-            leading_only=leading_only,
+            bound=bound,
             alignment=alignment,
         )
 

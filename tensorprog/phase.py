@@ -11,15 +11,17 @@ Ref: Haas et al. 2025 (arXiv 2505.22491), Section 3, for the regimes; Yang & Hu 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from tensorprog.arrangement import Arrangement, Loop
-from tensorprog.errors import SettingError
-from tensorprog.exponent import Exponent, ExponentLike, exponent
+from tensorprog.calculus import Bound
+from tensorprog.errors import SettingError, Undecided
+from tensorprog.exponent import ZERO, Exponent, ExponentLike, current_region, exponent, known_le
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import Parametrization
@@ -29,7 +31,7 @@ from tensorprog.regimes import Learning, Regime, classify
 from tensorprog.region import Chart, Region, assuming, explore
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import diverged
+from tensorprog.trajectory import Step, Trajectory, diverged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,14 +59,81 @@ class Phase:
 
 
 def phase_of(s: Setting) -> Phase:
-    """The phase of one setting; comparisons of symbols are decided by the region in force."""
-    # Leading terms alone are lower bounds: they prove most divergences, cheaply.
-    for leading_only in (True, False) if s.optimizer.monotone else (False,):
-        path = s.trajectory(stop=lambda step: diverged(step, s.program), leading_only=leading_only)
+    """The phase of one setting; comparisons of symbols are decided by the region in force.
+
+    Bounds first, which are cheap: lower ones that diverge, or upper ones and lower ones of one phase, are enough.
+    """
+    above = _uncut(partial(upper_phase, s))
+    if above is not None and above.learning is Learning.TRIVIAL:
+        return above
+    if s.optimizer.monotone:
+        path = s.trajectory(stop=lambda step: diverged(step, s.program), bound=Bound.LOWER)
         if path.stopped or path.growth is not None:
             return Phase(Regime.CATASTROPHIC, None)
+        below = _uncut(partial(_read, s, path))
+        above = above or (below and _uncut(partial(upper_phase, s)))
+    else:
+        below = above and _uncut(partial(lower_phase, s))
+    if below is not None and below == above:
+        return below
+    path = s.trajectory(stop=lambda step: diverged(step, s.program))
+    if path.stopped or path.growth is not None:
+        return Phase(Regime.CATASTROPHIC, None)
+    return _read(s, path)
+
+
+def _read(s: Setting, path: Trajectory) -> Phase:
     verdict = classify(s.program, path)
     return Phase(verdict.regime, None if verdict.regime is Regime.CATASTROPHIC else verdict.learning)
+
+
+def _uncut(ask: Callable[[], Phase | None]) -> Phase | None:
+    """What a computation finds without cutting the region in force; None where it would have to, or without one."""
+    here = current_region.get()
+    if isinstance(here, Chart):
+        with assuming(Chart(here.region, cuts=False)), suppress(Undecided):
+            return ask()
+    return None
+
+
+def upper_phase(s: Setting) -> Phase | None:
+    """The phase by upper bounds: regime and learning class are no higher than this. None where they prove nothing.
+
+    With updates aligned with everything (:class:`~tensorprog.calculus.Bound`), nothing but the logits may exceed what
+    it was at initialisation, unless it is bounded and nothing divides by it; nor may a gradient, unless larger ones
+    never make an update smaller. Then no denominator is larger than it is, so that the bounds hold.
+    """
+    program = s.program
+    free = program.logit_terms - program.read_values()
+
+    def grows(i: int, step: Step) -> bool:
+        floor = [*(t.exponent for t in step.initial[i]), *([] if i in program.limited else [ZERO])]
+        return not all(any(known_le(t.exponent, e) for e in floor) for t in step.change[i])
+
+    others = [i for i in range(len(program.instructions)) if i not in free]
+    path = s.trajectory(stop=lambda step: any(grows(i, step) for i in others), bound=Bound.UPPER)
+    if path.stopped or path.settled_at is None or path.steps[0].perturbed:
+        return None
+    if not s.optimizer.monotone and not all(known_le(g, first) for first, g in _gradients(path)):
+        return None
+    return _read(s, path)
+
+
+def lower_phase(s: Setting) -> Phase | None:
+    """The phase by lower bounds, where :func:`upper_phase` proves something; None where they prove nothing.
+
+    Whatever the optimizer: where gradients do not become smaller either, its denominators are what they are.
+    """
+    path = s.trajectory(stop=lambda step: diverged(step, s.program), bound=Bound.LOWER)
+    if path.stopped or path.settled_at is None or not all(known_le(first, g) for first, g in _gradients(path)):
+        return None
+    return _read(s, path)
+
+
+def _gradients(path: Trajectory) -> Iterator[tuple[Exponent, Exponent]]:
+    """The exponents of a weight's gradient at initialisation and at another step, for all weights and steps."""
+    initial = path.steps[0].gradients
+    return ((initial[w], g) for step in path.steps for w, g in step.gradients.items())
 
 
 @dataclass(frozen=True)

@@ -253,12 +253,13 @@ class Chart:
     Args:
         region: where it starts.
         witness: a point of it, or on its boundary.
+        cuts: False to raise Undecided instead of cutting the region.
     """
 
-    def __init__(self, region: Region, witness: Mapping[str, Exponent] | None = None) -> None:
-        self.region = region
+    def __init__(self, region: Region, witness: Mapping[str, Exponent] | None = None, *, cuts: bool = True) -> None:
+        self.region, self.cuts = region, cuts
         self.rest: list[Region] = []
-        self._witness = region.interior() if witness is None else _Point(witness)
+        self._witness = _Point() if not cuts else region.interior() if witness is None else _Point(witness)
         self._signs: dict[Exponent, int] = {}
         self._suprema: Mapping[Linear, tuple[int, int]] = Table(self._supremum)
 
@@ -285,6 +286,8 @@ class Chart:
         try:
             return self.region.sign(form)
         except Undecided:
+            if not self.cuts:
+                raise
             here = self.region
         form = form.substitute(here.substitution)
         side = form.substitute(self._witness).const

@@ -228,17 +228,17 @@ def prune(terms: Iterable[Term]) -> tuple[Term, ...]:
     for (pattern, sparse), some in sorted(alike.items(), key=_falling):
         free = pattern.free
         above = [
-            o
-            for o in kept
-            if not free & ~o.pattern.free and (sparse or o.fraction is ZERO) and pattern in o.pattern
+            o for o in kept if not free & ~o.pattern.free and (sparse or o.fraction is ZERO) and pattern in o.pattern
         ]
-        kept += [t for t in some if not _below(t.exponent, above)] if above else some
-    return tuple(kept)
+        if above:
+            alike[pattern, sparse] = some = [t for t in some if not _below(t.exponent, above)]
+        kept += some
+    return tuple(t for some in alike.values() for t in some)  # in the order they came
 
 
 def _below(e: Exponent, terms: Iterable[Term]) -> bool:
     """Is an exponent certainly at most that of one of the terms?"""
-    for t in terms:  # not any(): a generator costs as much as what it asks
+    for t in terms:  # noqa: SIM110 - a generator costs as much as what it asks
         if known_le(e, t.exponent):
             return True
     return False

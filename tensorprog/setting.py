@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tensorprog.alignment import DERIVED, Alignment, alignment
+from tensorprog.calculus import Bound
 from tensorprog.depth import trajectory
 from tensorprog.errors import SettingError, Undecided
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
@@ -78,7 +79,7 @@ class Setting:
         steps: int = 1,
         limit: int | None = None,
         stop: Callable[[Step], bool] | None = None,
-        leading_only: bool = False,
+        bound: Bound = Bound.EXACT,
     ) -> Trajectory:
         """The scales of all values, step by step, until they settle; see :func:`tensorprog.trajectory.unrolled`.
 
@@ -86,7 +87,7 @@ class Setting:
             steps: how many are computed at least, settled or not.
             limit: how many at most, with as many to settle as there are weights and some more unless given.
             stop: ends it at the first step that it holds of.
-            leading_only: with leading terms alone, for lower bounds.
+            bound: everything, or cheap bounds; see :class:`tensorprog.calculus.Bound`.
         """
         return trajectory(
             self.program,
@@ -96,7 +97,7 @@ class Setting:
             steps=steps,
             limit=max(steps, PATIENCE + len(self.program.weights)) if limit is None else limit,
             stop=stop,
-            leading_only=leading_only,
+            bound=bound,
             alignment=self.alignment,
         )
 

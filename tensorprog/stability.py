@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from tensorprog.alignment import Alignment
+from tensorprog.calculus import Bound
 from tensorprog.errors import Unsupported
 from tensorprog.exponent import INFINITE, ZERO, ZERO_SIZE, Exponent, symbol
 from tensorprog.losses import Loss
@@ -196,8 +197,8 @@ def _probe(base: Setting, bounded: Bounded, region: Region) -> _Probe:
     def excess(step: Step) -> tuple[Exponent, ...]:
         return tuple(e for e in bounded(step, s.program) if e > ZERO)
 
-    for leading_only in (True, False) if s.optimizer.monotone else (False,):
-        path = s.trajectory(stop=lambda step: bool(excess(step)), leading_only=leading_only)
+    for bound in (Bound.LOWER, Bound.EXACT) if s.optimizer.monotone else (Bound.EXACT,):
+        path = s.trajectory(stop=lambda step: bool(excess(step)), bound=bound)
         if path.stopped:
             return _Probe(False, excess(path.steps[-1]))
         if path.growth is not None:

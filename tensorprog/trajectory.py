@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 
 from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.backward import Backward, backward
-from tensorprog.calculus import Calculus, Piece
-from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent
+from tensorprog.calculus import Bound, Calculus, Piece
+from tensorprog.exponent import ZERO, Exponent
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Gradient, Multiple, Optimizer, Outer, Parameter
 from tensorprog.optimizers.entry import Parts
@@ -59,7 +59,7 @@ class Step:
         initial, change, now: per value of the program, x_0, x_t - x_0 and x_t.
         effective, propagating: per matrix product (index of the instruction), its two parts.
         chi: dL/df at these logits.
-        gradients: entry exponent of each weight's gradient at this step.
+        gradient_parts: each weight's gradient at this step.
         perturbed: what the optimizer's perturbation of the weights does, where it has one.
     """
 
@@ -70,8 +70,13 @@ class Step:
     effective: Mapping[int, Scale]
     propagating: Mapping[int, Scale]
     chi: Scale
-    gradients: Mapping[Weight, Exponent]
+    gradient_parts: Mapping[Weight, Gradient]
     perturbed: Perturbed | None = None
+
+    @cached_property
+    def gradients(self) -> dict[Weight, Exponent]:
+        """The entry exponent of each weight's gradient: on demand, because with symbols it may split a region."""
+        return {w: g.size for w, g in self.gradient_parts.items()}
 
 
 @dataclass(frozen=True)
@@ -110,14 +115,12 @@ class _Run:
         optimizer: Optimizer,
         loss: Loss,
         back: Backward,
-        leading_only: bool,
+        bound: Bound,
         alignment: Alignment,
     ) -> None:
         self.program, self.exponents, self.optimizer, self.loss, self.back = program, exponents, optimizer, loss, back
         initial = {w: abc.initial for w, abc in exponents.items()}
-        self.calculus = Calculus(
-            program.weights, initial, program.saturable, leading_only=leading_only, alignment=alignment
-        )
+        self.calculus = Calculus(program.weights, initial, program.saturable, bound=bound, alignment=alignment)
         self.history: dict[Weight, list[Gradient]] = {w: [] for w in program.weights}
         self.initial: list[Scale] = []
         self.names = program.value_names
@@ -215,13 +218,13 @@ class _Run:
             w: [
                 Piece(_coefficient(part.power + rates[w] - self.exponents[w].a, w, what), part.out, part.into, t)
                 for part in of
-                if isinstance(part, Outer) and part.size != ZERO_SIZE
+                if isinstance(part, Outer) and not part.is_zero
             ]
             for w, of in parts.items()
         }
 
-    def update(self, t: int, network: Sequence[Parameter]) -> dict[Weight, Exponent]:
-        """Move every weight by the optimizer's step; returns the gradients' entry exponents."""
+    def update(self, t: int, network: Sequence[Parameter]) -> dict[Weight, Gradient]:
+        """Move every weight by the optimizer's step; returns the gradients."""
         steps = {w: tuple(parts) for w, parts in self.optimizer.update(network).items()}
         rates = {w: -abc.c for w, abc in self.exponents.items()}
         pieces = self.pieces(t, steps, rates, "step size")
@@ -233,7 +236,7 @@ class _Run:
                 self.calculus.add_piece(w, piece)
         for p in network:
             self.history[p.weight].append(p.gradient)
-        return {p.weight: p.gradient.size for p in network}
+        return {p.weight: p.gradient for p in network}
 
     def look(self, t: int) -> Step:
         """The forward half of a step; its gradients are not known yet."""
@@ -250,7 +253,7 @@ class _Run:
             perturbed = self.perturb(step.t, step.now, pieces)
             with self.calculus.perturbed(pieces):
                 network = self.parameters(self.differentiate(step.t, perturbed.now, perturbed.chi))
-        return replace(step, gradients=self.update(step.t, network), perturbed=perturbed)
+        return replace(step, gradient_parts=self.update(step.t, network), perturbed=perturbed)
 
 
 def unrolled(
@@ -262,7 +265,7 @@ def unrolled(
     steps: int,
     limit: int,
     stop: Callable[[Step], bool] | None = None,
-    leading_only: bool = False,
+    bound: Bound = Bound.EXACT,
     alignment: Alignment = DERIVED,
 ) -> Trajectory:
     """Run the time loop for at least ``steps`` steps, and on until it settles, grows for certain, or ``limit``.
@@ -274,10 +277,10 @@ def unrolled(
         steps: report at least these.
         limit: give up looking for a settled step after so many.
         stop: end at the first step for which this is true.
-        leading_only: lower bounds from leading terms (see :class:`~tensorprog.calculus.Calculus`).
+        bound: everything, or cheap bounds.
         alignment: of weights with what they act on, derived or assumed.
     """
-    run = _Run(program, exponents, optimizer, loss, backward(program), leading_only, alignment)
+    run = _Run(program, exponents, optimizer, loss, backward(program), bound, alignment)
     done: list[Step] = []
     settled_at: int | None = None
     growth: Exponent | None = None
@@ -287,7 +290,7 @@ def unrolled(
         done.append(run.look(t))
         if stop is not None and stop(done[t]):
             return Trajectory(tuple(done), None, None, stopped=True)
-        if t == 1 and optimizer.linear and loss.degree and program.unbounded:
+        if t == 1 and optimizer.linear and loss.degree and not program.limited:
             growth = _fed_back(*done)
             if growth and t >= steps:
                 break

@@ -27,9 +27,13 @@ class Outer:
     into: Scale
 
     @property
+    def is_zero(self) -> bool:
+        return self.out.is_zero or self.into.is_zero
+
+    @property
     def size(self) -> Exponent:
         """The exponent of the entries; -oo where a factor is exactly zero."""
-        if self.out.is_zero or self.into.is_zero:
+        if self.is_zero:
             return ZERO_SIZE
         return self.power + self.out.top + self.into.top
 
@@ -44,6 +48,10 @@ class Multiple:
 
     power: Exponent
     of: Parameter
+
+    @property
+    def is_zero(self) -> bool:
+        return self.size == ZERO_SIZE
 
     @property
     def size(self) -> Exponent:
@@ -69,7 +77,7 @@ class Gradient:
     parts: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", tuple(p for p in self.parts if p.size != ZERO_SIZE))
+        object.__setattr__(self, "parts", tuple(p for p in self.parts if not p.is_zero))
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[Scale, Scale]]) -> Gradient:

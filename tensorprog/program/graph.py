@@ -65,13 +65,15 @@ class Program:
         """Whether positions look at each other: the program needs sequences for data."""
         return any(isinstance(ins, Moment | Multiply) and ins.across for ins in self.instructions)
 
-    @property
-    def unbounded(self) -> bool:
-        """Whether no value saturates or is divided by its size: what grows makes nothing that it enters smaller."""
-        return not any(
-            isinstance(ins, Normalize)
-            or (isinstance(ins, Apply) and (ins.function.facts.bounded or ins.function.facts.step))
+    @cached_property
+    def limited(self) -> frozenset[int]:
+        """Values that a norm layer divides by or a function saturates in: their growth may make others smaller."""
+        return frozenset(
+            a
             for ins in self.instructions
+            if isinstance(ins, Normalize)
+            or (isinstance(ins, Apply) and (ins.function.facts.bounded or ins.function.facts.step))
+            for a in ins.args
         )
 
     def consumers(self, index: int) -> tuple[int, ...]:

@@ -1,0 +1,85 @@
+"""Bounds are bounds: on random settings, what they prove of a phase is what the exact calculus finds."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import pytest
+
+import tensorprog as tp
+from tensorprog.calculus import Bound
+from tensorprog.phase import Phase, lower_phase, phase_of, upper_phase
+from tensorprog.regimes import Learning, Regime
+from tensorprog.setting import Setting, setting
+from tensorprog.trajectory import diverged
+
+PROGRAMS: tuple[Any, ...] = (
+    tp.mlp(hidden_layers=2),
+    tp.mlp(hidden_layers=3, activation="tanh"),
+    tp.mlp(hidden_layers=2, activation="gelu", bias=True),
+    tp.resnet_mlp(blocks=2, norm="layernorm"),
+    tp.resnet_mlp(blocks=1),
+    tp.transformer(blocks=1),
+    tp.transformer(blocks=1, norm="rmsnorm", qk_norm="shared", gated_mlp=True, head_dim_exponent="1/2"),
+)
+OPTIMIZERS = ("sgd", "adam", "signsgd", "muon", "lion", "adamw", "lars", "normalised-gd", "adafactor", "kfac", "lamb")
+REGIMES, LEARNING = list(Regime), list(Learning)
+
+
+def drawn(seed: int) -> Setting:
+    draw = random.Random(seed)
+    p = tp.parametrizations.SP if draw.random() < 0.5 else tp.parametrizations.MUP
+    for role in ("input", "hidden", "readout"):
+        if draw.random() < 0.5:
+            p = p.where(role, b=Fraction(draw.randint(0, 6), 4))
+    r = Fraction(draw.randint(-12, 1), 4)
+    loss = draw.choice(("ce", "mse", "huber"))
+    return setting(draw.choice(PROGRAMS), p, optimizer_=draw.choice(OPTIMIZERS), loss_=loss, lr_exponent=r)
+
+
+def ranks(p: Phase) -> tuple[int, int]:
+    return REGIMES.index(p.regime), LEARNING.index(p.learning) if p.learning else len(LEARNING)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_bounds_of_phases(seed: int) -> None:
+    s = drawn(seed)
+    exact, above = phase_of(s), upper_phase(s)
+    if above is not None:
+        assert all(x <= y for x, y in zip(ranks(exact), ranks(above), strict=True)), s
+        below = lower_phase(s)
+        if below is not None:
+            assert all(x <= y for x, y in zip(ranks(below), ranks(exact), strict=True)), s
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_bounds_of_exponents(seed: int) -> None:
+    """Where the upper bounds prove something, every value and update of every step lies between the bounds."""
+    s = drawn(1000 + seed)
+    if upper_phase(s) is None or lower_phase(s) is None:
+        return
+    lower, exact, upper = (s.trajectory(bound=b) for b in (Bound.LOWER, Bound.EXACT, Bound.UPPER))
+    for t in range(max(len(path.steps) for path in (lower, exact, upper))):
+        for i in range(len(s.program.instructions)):
+            low, value, high = (path.at(t).change[i].top for path in (lower, exact, upper))
+            assert low <= value <= high, (str(s), t, s.program.value_names[i])
+
+
+def test_bounds_prove_something() -> None:
+    found = [upper_phase(drawn(seed)) for seed in range(60)]
+    assert sum(p is not None and p.learning is Learning.TRIVIAL for p in found) > 5
+    assert sum(p is not None and p.learning is not Learning.TRIVIAL for p in found) > 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_growth_that_one_step_proves_shows_in_later_ones(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    s = replace(drawn(2000 + seed), optimizer=tp.optimizers.SGD(), loss=tp.losses.MSE)
+    early = s.trajectory()
+    monkeypatch.setattr("tensorprog.trajectory._fed_back", lambda *steps: None)
+    late = s.trajectory()
+    assert (early.growth is None) == (late.growth is None) or any(diverged(step, s.program) for step in late.steps)
+    if early.growth is not None and late.growth is not None:
+        assert early.growth <= late.growth
