@@ -11,7 +11,7 @@ Ref: Haas et al. 2025 (arXiv 2505.22491), Section 3, for the regimes; Yang & Hu 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tensorprog.arrangement import Arrangement, Loop
 from tensorprog.calculus import Bound
 from tensorprog.errors import SettingError, Undecided
-from tensorprog.exponent import ZERO, Exponent, ExponentLike, current_region, exponent, known_le
+from tensorprog.exponent import Exponent, ExponentLike, current_region, exponent, known_le
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import Parametrization
@@ -31,7 +31,7 @@ from tensorprog.regimes import Learning, Regime, classify
 from tensorprog.region import Chart, Region, assuming, explore
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import Step, Trajectory, diverged
+from tensorprog.trajectory import Trajectory, diverged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,25 +61,19 @@ class Phase:
 def phase_of(s: Setting) -> Phase:
     """The phase of one setting; comparisons of symbols are decided by the region in force.
 
-    Bounds first, which are cheap: lower ones that diverge, or upper ones and lower ones of one phase, are enough.
+    Bounds first, which are cheap: where they are of one phase, or lower ones diverge, that is the phase.
     """
-    above = _uncut(partial(upper_phase, s))
-    if above is not None and above.learning is Learning.TRIVIAL:
-        return above
-    if s.optimizer.monotone:
+    found = _uncut(partial(bounded_phase, s))
+    if found is None and s.optimizer.monotone:
         path = s.trajectory(stop=lambda step: diverged(step, s.program), bound=Bound.LOWER)
         if path.stopped or path.growth is not None:
             return Phase(Regime.CATASTROPHIC, None)
-        below = _uncut(partial(_read, s, path))
-        above = above or (below and _uncut(partial(upper_phase, s)))
-    else:
-        below = above and _uncut(partial(lower_phase, s))
-    if below is not None and below == above:
-        return below
-    path = s.trajectory(stop=lambda step: diverged(step, s.program))
-    if path.stopped or path.growth is not None:
-        return Phase(Regime.CATASTROPHIC, None)
-    return _read(s, path)
+        found = _uncut(partial(bounded_phase, s))  # on what is left of the region
+    if found is None:
+        path = s.trajectory(stop=lambda step: diverged(step, s.program))
+        stopped = path.stopped or path.growth is not None
+        found = Phase(Regime.CATASTROPHIC, None) if stopped else _read(s, path)
+    return found
 
 
 def _read(s: Setting, path: Trajectory) -> Phase:
@@ -96,44 +90,29 @@ def _uncut(ask: Callable[[], Phase | None]) -> Phase | None:
     return None
 
 
-def upper_phase(s: Setting) -> Phase | None:
-    """The phase by upper bounds: regime and learning class are no higher than this. None where they prove nothing.
+def bounded_phase(s: Setting) -> Phase | None:
+    """The phase, where lower and upper bounds of all exponents are of one phase; None where they prove nothing.
 
-    With updates aligned with everything (:class:`~tensorprog.calculus.Bound`), nothing but the logits may exceed what
-    it was at initialisation, unless it is bounded and nothing divides by it; nor may a gradient, unless larger ones
-    never make an update smaller. Then no denominator is larger than it is, so that the bounds hold.
+    Both bounds hold as long as they agree on whatever is divided by (:class:`~tensorprog.calculus.Bound`): gradients,
+    unless larger ones never make an update smaller, and what norms and saturating functions read. Step by step, the
+    denominators are then what they are.
     """
-    program = s.program
-    free = program.logit_terms - program.read_values()
-
-    def grows(i: int, step: Step) -> bool:
-        floor = [*(t.exponent for t in step.initial[i]), *([] if i in program.limited else [ZERO])]
-        return not all(any(known_le(t.exponent, e) for e in floor) for t in step.change[i])
-
-    others = [i for i in range(len(program.instructions)) if i not in free]
-    path = s.trajectory(stop=lambda step: any(grows(i, step) for i in others), bound=Bound.UPPER)
-    if path.stopped or path.settled_at is None or path.steps[0].perturbed:
-        return None
-    if not s.optimizer.monotone and not all(known_le(g, first) for first, g in _gradients(path)):
-        return None
-    return _read(s, path)
-
-
-def lower_phase(s: Setting) -> Phase | None:
-    """The phase by lower bounds, where :func:`upper_phase` proves something; None where they prove nothing.
-
-    Whatever the optimizer: where gradients do not become smaller either, its denominators are what they are.
-    """
-    path = s.trajectory(stop=lambda step: diverged(step, s.program), bound=Bound.LOWER)
-    if path.stopped or path.settled_at is None or not all(known_le(first, g) for first, g in _gradients(path)):
-        return None
-    return _read(s, path)
-
-
-def _gradients(path: Trajectory) -> Iterator[tuple[Exponent, Exponent]]:
-    """The exponents of a weight's gradient at initialisation and at another step, for all weights and steps."""
-    initial = path.steps[0].gradients
-    return ((initial[w], g) for step in path.steps for w, g in step.gradients.items())
+    bounds = []
+    for bound in (Bound.UPPER, Bound.LOWER):
+        path = s.trajectory(stop=lambda step: diverged(step, s.program), bound=bound)
+        if path.settled_at is None or path.steps[0].perturbed:
+            return None
+        bounds.append(path)
+    upper, lower = bounds
+    for t in range(max(len(upper.steps), len(lower.steps))):
+        above, below = upper.at(t), lower.at(t)
+        for i in s.program.limited:
+            if not all(any(known_le(x.exponent, y.exponent) for y in below.now[i]) for x in above.now[i]):
+                return None
+        if not s.optimizer.monotone and not all(known_le(g, below.gradients[w]) for w, g in above.gradients.items()):
+            return None
+    found = _read(s, upper)
+    return found if found == _read(s, lower) else None
 
 
 @dataclass(frozen=True)

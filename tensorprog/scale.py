@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, known_le, largest
+from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, known_le, largest, maximal
 from tensorprog.pattern import TRIVIAL, Pattern, odd_span
 
 __all__ = ["NOTHING", "Reason", "Scale", "Term", "moment"]
@@ -86,11 +86,16 @@ class Scale:
 
     def exceeds(self, bound: Exponent) -> bool:
         """``top > bound``, asked term by term: with symbols, which term is the largest need not be decided for it."""
-        return any(t.exponent > bound for t in self.terms)
+        return any(e > bound for e in self._decisive(bound))
 
     def falls_below(self, bound: Exponent) -> bool:
         """``top < bound``, asked like :meth:`exceeds`."""
-        return all(t.exponent < bound for t in self.terms)
+        return all(e < bound for e in self._decisive(bound))
+
+    def _decisive(self, bound: Exponent) -> list[Exponent]:
+        """The exponents that decide where the top lies, those that are certainly no lower than the bound first."""
+        found = maximal(t.exponent for t in self.terms)
+        return sorted(found, key=lambda e: not known_le(bound, e))
 
     def leading(self) -> tuple[Term, ...]:
         """The terms whose exponent is the top."""

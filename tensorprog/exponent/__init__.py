@@ -13,6 +13,7 @@ from tensorprog.exponent.value import (
     current_region,
     known_le,
     largest,
+    maximal,
 )
 
 __all__ = [
@@ -28,5 +29,6 @@ __all__ = [
     "exponent",
     "known_le",
     "largest",
+    "maximal",
     "symbol",
 ]

@@ -24,7 +24,7 @@ from tensorprog.errors import ExponentError, Undecided
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["INFINITE", "ONE", "ZERO", "ZERO_SIZE", "Exponent", "ExponentLike", "known_le", "largest"]
+__all__ = ["INFINITE", "ONE", "ZERO", "ZERO_SIZE", "Exponent", "ExponentLike", "known_le", "largest", "maximal"]
 
 ExponentLike = Any  # int | Fraction | str | sympy.Expr | Exponent: spelled out by `exponent`
 
@@ -377,7 +377,17 @@ def known_le(a: Exponent, b: Exponent) -> bool:
 def largest(exponents: Iterable[Exponent]) -> Exponent:
     """The largest exponent, -oo of none: the exponent of a sum of positive quantities."""
     result = ZERO_SIZE
-    for e in exponents:
+    for e in exponents if current_region.get() is None else maximal(exponents):
         if result < e:
             result = e
     return result
+
+
+def maximal(exponents: Iterable[Exponent]) -> list[Exponent]:
+    """The exponents that are not certainly below another one: comparing the others would split a region for nothing."""
+    found: list[Exponent] = []
+    for e in exponents:
+        if not any(known_le(e, m) for m in found):
+            found = [m for m in found if not known_le(m, e)]
+            found.append(e)
+    return found
