@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 
-__all__ = ["Atom", "Dim", "Misaligned", "around", "holding", "leaves", "regroup", "total", "unify"]
+__all__ = ["Atom", "Dim", "Misaligned", "around", "coordinates", "holding", "leaves", "regroup", "unify"]
 
 Sizes = tuple[int, ...]
 """A number of coordinates at every traced width."""
@@ -181,9 +182,6 @@ def holding(segments: Sequence[Atom], spans: Sequence[tuple[int, int]]) -> tuple
     raise Misaligned
 
 
-def total(numbers: Sequence[int]) -> int:
-    """The product of some sizes."""
-    result = 1
-    for n in numbers:
-        result *= n
-    return result
+def coordinates(dim: Dim, widths: int) -> Sizes:
+    """How many coordinates a product of atoms has, at each of so many widths."""
+    return tuple(prod(atom.sizes[w] for atom in dim) for w in range(widths))

@@ -13,7 +13,7 @@ from typing import Any
 
 from tensorprog.exponent import Exponent
 from tensorprog.program import Axis, Builder
-from tensorprog.trace.atoms import Atom, Dim, leaves
+from tensorprog.trace.atoms import Atom, Dim, coordinates, leaves
 from tensorprog.trace.errors import TraceError
 from tensorprog.trace.powers import power_of
 from tensorprog.trace.recording import Multiplied, Recording
@@ -143,9 +143,7 @@ class Axes:
         return None
 
     def _plain(self, atoms: Dim) -> Axis:
-        sizes = [1] * len(self.widths)
-        for atom in atoms:
-            sizes = [s * n for s, n in zip(sizes, atom.sizes, strict=True)]
+        sizes = coordinates(atoms, len(self.widths))
         power = power_of(sizes, self.widths)
         if power is None:
             told = ", ".join(map(str, sizes))

@@ -1,7 +1,7 @@
 """Conversion: a walk along the aligned graph that turns it into a recording.
 
 What depends on no parameter is computed, with torch itself; the operators of :mod:`tensorprog.trace.operators` see the
-rest. This module has what they are made of: broadcasting, contractions, parameters as vectors.
+rest. This module has what they are made of: constants as data, parameters as vectors, slices, broadcasting, arithmetic.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 
 from tensorprog.errors import TensorprogError
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.trace.atoms import Atom, Dim, Misaligned, around, holding, leaves, total, unify
+from tensorprog.trace.atoms import Atom, Dim, Misaligned, around, coordinates, holding, leaves, unify
+from tensorprog.trace.constants import constant_power, is_mask, magnitude
 from tensorprog.trace.errors import TraceError
 from tensorprog.trace.export import Graph, Node, Reference
-from tensorprog.trace.powers import Power, power_of
+from tensorprog.trace.powers import Power
 from tensorprog.trace.recording import (
     Contracted,
     Elementwise,
@@ -47,12 +48,8 @@ Rule = Callable[..., Any]
 OPERATORS: dict[str, Rule] = {}
 """By operator: (conversion, arguments) -> value. One entry per ATen operator; :func:`operator` adds one."""
 
-TABLE = 0.2
-"""How far the exponent of a whole table of constants may lie from a multiple of one half."""
 RULE_ERRORS = (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, StopIteration)
 """What a rule raises where it is given arguments that it was not written for."""
-MASKED = -1e4
-"""Constants with entries below this are masks: they choose positions and scale nothing."""
 
 
 def operator(*names: str) -> Callable[[Rule], Rule]:
@@ -218,41 +215,24 @@ class Conversion:
 
     def power(self, value: Any) -> Power:
         """The power of n that a constant is: a number, or a tensor by its largest entry."""
-        held = self._per_width(value)
-        numbers = [self._number(v) for v in held]
-        # The entries of a table, of angles or positions, have a size that is a power of n in the limit only.
-        table = all(getattr(v, "ndim", 0) for v in held)
-        found = power_of(numbers, self.widths, *((TABLE, (1, 2)) if table else ()))
+        values = self._per_width(value)
+        found = constant_power(values, self.widths)
         if found is None:
-            told = ", ".join(f"{x:.4g}" for x in numbers)
+            told = ", ".join(f"{magnitude(v):.4g}" for v in values)
             raise self.refuse(
                 f"a constant is {told} at widths {', '.join(map(str, self.widths))}, which is no power of the width",
                 "Trace at larger widths, or write the constant as a power of a size",
             )
         return found
 
+    def is_mask(self, value: Any) -> bool:
+        """Whether a constant chooses positions and scales nothing."""
+        return is_mask(self._per_width(value)[0])
+
     def _per_width(self, value: Any) -> Sequence[Any]:
         if isinstance(value, Constant | PerWidth):
             return value.values
         return [value] * len(self.widths)
-
-    def _number(self, value: Any) -> float:
-        import torch
-
-        if not isinstance(value, torch.Tensor):
-            return abs(float(value))
-        finite = value.to(torch.float64)
-        finite = finite[finite.isfinite()]
-        return float(finite.abs().max()) if finite.numel() else 0.0
-
-    def is_mask(self, value: Any) -> bool:
-        """Whether a constant is a mask: boolean, or with entries that no softmax lets through."""
-        import torch
-
-        first = self._per_width(value)[0]
-        if not isinstance(first, torch.Tensor):
-            return False
-        return first.dtype == torch.bool or bool(first.numel() and first.min() < MASKED)
 
     def source(self, value: Any, like: Tensor | None = None, features: Dim | None = None) -> Tensor:
         """A constant as data, on the axis of the tensor that it meets."""
@@ -299,7 +279,7 @@ class Conversion:
     def _segment(self, s: Slice) -> Tensor:
         """Some of the features along a dimension."""
         parts = leaves(s.of.dims[s.dim])
-        rest = [total([a.sizes[w] for a in parts[1:]]) for w in range(len(self.widths))]
+        rest = coordinates(parts[1:], len(self.widths))
         spans = [(a // r, b // r) for (a, b, _), r in zip(s.spans, rest, strict=True)]
         if any(a % r or b % r for (a, b, _), r in zip(s.spans, rest, strict=True)):
             raise Misaligned
@@ -404,5 +384,4 @@ class Conversion:
 
     def size(self, atoms: Dim) -> Exponent:
         """The exponent of a number of coordinates."""
-        sizes = [total([a.sizes[w] for a in leaves(atoms)]) for w in range(len(self.widths))]
-        return self.power(PerWidth(tuple(sizes))).exponent
+        return self.power(PerWidth(coordinates(leaves(atoms), len(self.widths)))).exponent

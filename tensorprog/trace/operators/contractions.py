@@ -7,7 +7,7 @@ from dataclasses import replace
 from string import ascii_letters
 from typing import Any
 
-from tensorprog.trace.atoms import Atom, leaves
+from tensorprog.trace.atoms import Atom, coordinates, leaves
 from tensorprog.trace.contraction import contract
 from tensorprog.trace.conversion import Conversion, operator
 from tensorprog.trace.operators.norms import affine, softmax
@@ -104,7 +104,7 @@ def _attention(
 ) -> Tensor:
     q, k, v = (c.tensor(x) for x in (query, key, value))
     if enable_gqa:
-        k, v = (_grouped(q, x) for x in (k, v))
+        k, v = (_grouped(c, q, x) for x in (k, v))
     batch = list(ascii_letters[: len(q.dims) - 2])
     logits = contract(c, q, k, [*batch, "T", "D"], [*batch, "S", "D"], [*batch, "T", "S"])
     power = -c.size(q.dims[-1]) / 2 if scale is None else c.power(scale).exponent
@@ -112,21 +112,14 @@ def _attention(
     return contract(c, weights, v, [*batch, "T", "S"], [*batch, "S", "D"], [*batch, "T", "D"])
 
 
-def _grouped(q: Tensor, x: Tensor) -> Tensor:
+def _grouped(c: Conversion, q: Tensor, x: Tensor) -> Tensor:
     """Keys or values of groups, at the heads that share them."""
     heads, groups = leaves(q.dims[-3]), leaves(x.dims[-3])
-    have, want = ([_total(atoms, w) for w in range(len(q.dims[-1][0].sizes))] for atoms in (groups, heads))
+    have, want = (coordinates(atoms, len(c.widths)) for atoms in (groups, heads))
     copies = tuple(h // g for h, g in zip(want, have, strict=True))
     if set(copies) == {1}:
         return x
     return replace(x, dims=(*x.dims[:-3], (*groups, Atom(copies)), *x.dims[-2:]))
-
-
-def _total(atoms: Sequence[Atom], w: int) -> int:
-    result = 1
-    for atom in atoms:
-        result *= atom.sizes[w]
-    return result
 
 
 @operator("aten.conv_transpose1d", "aten.conv_transpose2d", "aten.conv_transpose3d")
