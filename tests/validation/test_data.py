@@ -123,6 +123,13 @@ def test_options_out_of_range_are_refused(make: Make, name: str, option: str, va
         make(name, **{option: value})
 
 
+def test_every_count_is_checked_by_its_own_name(make: Make) -> None:
+    own = [("teacher", "classes"), ("teacher-regression", "outputs"), ("characters", "context"), ("teacher", "inputs")]
+    for name, option in [*own, ("teacher", "directions"), ("character-sequences", "context")]:
+        with pytest.raises(SettingError, match=f"data {name}, {option}: got 0; needs an integer of at least 1"):
+            make(name, **{option: 0})
+
+
 def test_the_registry() -> None:
     with pytest.raises(UnknownName, match="data: got 'imagenet'; accepted are digits, teacher"):
         data("imagenet")

@@ -5,7 +5,8 @@ wider the network, which bends every later slope. So two principles hold for eve
 every step, and by default a fixed fraction of the targets is noise that no network can fit, drawn anew at every batch.
 A third one keeps the layers' asymptotic order visible at moderate widths: the mean squared L2 norm of inputs is one.
 
-To add one: write a frozen dataclass in a file of its own that has what :class:`Data` asks for, and list it in ``DATA``.
+To add one: write a frozen dataclass in a file of its own that has what :class:`Data` asks for (checked options
+and the configuration come with :class:`~validation.data.batch.Entry`), and list it in ``DATA``.
 """
 
 from __future__ import annotations

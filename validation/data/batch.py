@@ -1,9 +1,9 @@
-"""Batches, what data must offer, and what all entries share: label noise and the checks of options."""
+"""Batches, what data must offer, and what the entries here share: options and label noise."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ __all__ = [
     "TRAINING_STREAM",
     "Batch",
     "Data",
-    "check_options",
+    "Entry",
     "with_label_noise",
 ]
 
@@ -86,14 +86,34 @@ def with_label_noise(y: np.ndarray, noise: float, classes: int, generator: np.ra
     return np.where(resampled, generator.integers(0, classes, y.shape), y)
 
 
-def check_options(name: str, *, noise: float, **counts: int) -> None:
-    """Refuse a fraction outside [0, 1] and counts below one, by name.
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What the entries here share: checked options, all of which are part of the configuration.
+
+    Args:
+        noise: the fraction of the targets that no network can predict.
+        batch: examples per step.
+        probe: examples in the probe batch.
 
     Raises:
-        SettingError: naming the option and what it needs.
+        SettingError: for a fraction outside [0, 1], and for a count below one; options with integers are counts.
     """
-    if not 0 <= noise <= 1:
-        raise SettingError(f"data {name}, noise", noise, "needs a fraction from 0 to 1")
-    for option, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise SettingError(f"data {name}, {option}", count, "needs an integer of at least 1")
+
+    noise: float = NOISE
+    batch: int = 64
+    probe: int = 128
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise <= 1:
+            raise SettingError(f"data {self.name}, noise", self.noise, "needs a fraction from 0 to 1")
+        for option in fields(self):
+            count = getattr(self, option.name)
+            if type(option.default) is int and (type(count) is not int or count < 1):
+                raise SettingError(f"data {self.name}, {option.name}", count, "needs an integer of at least 1")
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a record needs to know of the data."""
+        return {"name": self.name, **{option.name: getattr(self, option.name) for option in fields(self)}}

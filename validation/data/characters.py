@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import sysconfig
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,11 +24,10 @@ from torch.nn import functional
 
 from tensorprog.errors import SettingError
 from validation.data.batch import (
-    NOISE,
     PROBE_STREAM,
     TRAINING_STREAM,
     Batch,
-    check_options,
+    Entry,
     with_label_noise,
 )
 
@@ -38,119 +38,88 @@ HELD_OUT = 10
 """One module of so many is held out."""
 
 
-@dataclass(frozen=True)
-class Characters:
-    """The next character after a window of ``context`` characters, for networks that read a vector.
+@dataclass(frozen=True, kw_only=True)
+class _Windows(Entry, ABC):
+    """What both forms share: windows at random places of the text.
 
     Args:
-        noise: the fraction of next characters that is drawn uniformly from the vocabulary.
-        batch: windows per step, at random places of the training text.
+        noise: the fraction of next characters that is drawn uniformly from the vocabulary. The inputs keep the text's.
+        batch: windows per step, of the training text.
         probe: windows in the probe batch, from modules that are held out.
         context: characters per window.
     """
 
-    noise: float = NOISE
-    batch: int = 64
-    probe: int = 128
     context: int = 8
-
-    name = "characters"
-
-    def __post_init__(self) -> None:
-        _check(self.name, self)
 
     @property
     def config(self) -> dict[str, Any]:
         """What a record needs to know of the data."""
-        return _config(self)
+        return {**super().config, "text": _texts().hash}
+
+    @abstractmethod
+    def _batch(self, tokens: np.ndarray, following: np.ndarray) -> Batch:
+        """From characters and the next ones, both [count, context]."""
+
+    def batch_at(self, seed: int, step: int) -> Batch:
+        """``batch`` windows of the training text."""
+        return self._batch(*self._drawn(_texts().training, self.batch, [seed, step, TRAINING_STREAM]))
+
+    def probe_batch(self) -> Batch:
+        """``probe`` windows of the text that is held out."""
+        return self._batch(*self._drawn(_texts().probe, self.probe, [0, 0, PROBE_STREAM]))
+
+    def _drawn(self, text: np.ndarray, count: int, seed: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(tokens, next tokens with noise), both [count, context]."""
+        if self.context >= len(text):
+            raise SettingError(
+                f"data {self.name}, context", self.context, f"needs less than the {len(text)} characters"
+            )
+        generator = np.random.default_rng(seed)
+        starts = generator.integers(0, len(text) - self.context, count)
+        found = text[starts[:, None] + np.arange(self.context + 1)].astype(np.int64)
+        following = with_label_noise(found[:, 1:], self.noise, len(VOCABULARY), generator)
+        return found[:, :-1].copy(), following
+
+
+@dataclass(frozen=True, kw_only=True)
+class Characters(_Windows):
+    """The next character after a window of ``context`` characters, for networks that read a vector.
+
+    x [batch, context * vocabulary], one-hot characters over sqrt(context), so |x| = 1; y [batch].
+    """
+
+    name = "characters"
 
     @property
     def sizes(self) -> dict[str, int]:
         """Coordinates of the finite axes, by axis name."""
         return {"x": self.context * len(VOCABULARY), "classes": len(VOCABULARY)}
 
-    def batch_at(self, seed: int, step: int) -> Batch:
-        """x [batch, context * vocabulary], one-hot characters over sqrt(context), so |x| = 1; y [batch]."""
-        return self._batch(*_windows(self, _texts().training, self.batch, [seed, step, TRAINING_STREAM]))
-
-    def probe_batch(self) -> Batch:
-        """x [probe, context * vocabulary], y [probe]."""
-        return self._batch(*_windows(self, _texts().probe, self.probe, [0, 0, PROBE_STREAM]))
-
     def _batch(self, tokens: np.ndarray, following: np.ndarray) -> Batch:
         one_hot = functional.one_hot(torch.from_numpy(tokens), len(VOCABULARY)).to(torch.float64)
         return Batch(one_hot.flatten(1) / self.context**0.5, torch.from_numpy(following[:, -1].copy()))
 
 
-@dataclass(frozen=True)
-class CharacterSequences:
+@dataclass(frozen=True, kw_only=True)
+class CharacterSequences(_Windows):
     """The next character at every position of a window, for sequence models.
 
-    Args:
-        noise: the fraction of next characters that is drawn uniformly from the vocabulary. The inputs keep the text's.
-        batch: windows per step, at random places of the training text.
-        probe: windows in the probe batch, from modules that are held out.
-        context: characters per window.
+    x [batch, context] of token ids; y [batch * context] is x one position later, up to the noise.
     """
 
-    noise: float = NOISE
     batch: int = 16
     probe: int = 32
     context: int = 32
 
     name = "character-sequences"
 
-    def __post_init__(self) -> None:
-        _check(self.name, self)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What a record needs to know of the data."""
-        return _config(self)
-
     @property
     def sizes(self) -> dict[str, int]:
         """Coordinates of the finite axes, by axis name."""
         return {"x": len(VOCABULARY), "classes": len(VOCABULARY), "positions": self.context}
 
-    def batch_at(self, seed: int, step: int) -> Batch:
-        """x [batch, context] of token ids; y [batch * context] is x one position later, up to the noise."""
-        return self._batch(*_windows(self, _texts().training, self.batch, [seed, step, TRAINING_STREAM]))
-
-    def probe_batch(self) -> Batch:
-        """x [probe, context] and y [probe * context] of token ids."""
-        return self._batch(*_windows(self, _texts().probe, self.probe, [0, 0, PROBE_STREAM]))
-
     def _batch(self, tokens: np.ndarray, following: np.ndarray) -> Batch:
         return Batch(torch.from_numpy(tokens), torch.from_numpy(following).flatten())
-
-
-def _check(name: str, entry: Characters | CharacterSequences) -> None:
-    check_options(name, noise=entry.noise, batch=entry.batch, probe=entry.probe, context=entry.context)
-
-
-def _config(entry: Characters | CharacterSequences) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "noise": entry.noise,
-        "batch": entry.batch,
-        "probe": entry.probe,
-        "context": entry.context,
-        "text": _texts().hash,
-    }
-
-
-def _windows(
-    entry: Characters | CharacterSequences, text: np.ndarray, count: int, seed: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens, next tokens with noise), both [count, context]."""
-    if entry.context >= len(text):
-        raise SettingError(f"data {entry.name}, context", entry.context, f"needs less than the {len(text)} characters")
-    generator = np.random.default_rng(seed)
-    starts = generator.integers(0, len(text) - entry.context, count)
-    found = text[starts[:, None] + np.arange(entry.context + 1)].astype(np.int64)
-    following = with_label_noise(found[:, 1:], entry.noise, len(VOCABULARY), generator)
-    return found[:, :-1].copy(), following
 
 
 # -- the text ------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ Ref: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,77 +20,33 @@ from typing import Any
 import numpy as np
 
 from tensorprog.errors import SettingError
-from validation.data.batch import NOISE, Batch, check_options
-from validation.data.files import fingerprint, located
-from validation.data.images import Pool, Shape, image_sizes
+from validation.data.files import located
+from validation.data.images import ImageFiles, Pool
 
 __all__ = ["CIFAR10"]
 
 FILES = tuple(f"data_batch_{i}" for i in range(1, 6))
 SUBFOLDERS = ("cifar-10-batches-py",)
+SHAPE = (3, 32, 32)
+INPUTS = math.prod(SHAPE)
 
 
 @dataclass(frozen=True)
-class CIFAR10:
+class CIFAR10(ImageFiles):
     """32 x 32 colour images in 10 classes, 50,000 of them, from files that are never downloaded.
 
     Args:
         folder: has data_batch_1 to data_batch_5 of the "python version", or has cifar-10-batches-py, which has them.
-        noise: the fraction of labels that is drawn uniformly from all classes, at every batch again.
-        batch: examples per step, drawn with replacement from the images outside the probe.
-        probe: examples in the probe batch, held out of training.
-        images: keep pixels apart, [batch, height, width, channels], for convolutions; else vectors of all numbers.
     """
 
-    folder: str | Path = ""
-    noise: float = NOISE
-    batch: int = 64
-    probe: int = 128
-    images: bool = False
-
     name = "cifar10"
-    inputs = 3072
-    classes = 10
+    shape = SHAPE
 
-    def __post_init__(self) -> None:
-        check_options(self.name, noise=self.noise, batch=self.batch, probe=self.probe)
-        self._files()
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What a record needs to know of the data: the content of the files, not where they are."""
-        counts = {"noise": self.noise, "batch": self.batch, "probe": self.probe}
-        form = {"images": True} if self.images else {}
-        return {"name": self.name, **counts, **form, "files": fingerprint(self._files())}
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Coordinates of the finite axes, by axis name."""
-        return image_sizes(self._image, self.classes, images=self.images)
-
-    @property
-    def _image(self) -> Shape:
-        return 3, 32, 32
-
-    @property
-    def _shape(self) -> Shape | None:
-        return self._image if self.images else None
-
-    def batch_at(self, seed: int, step: int) -> Batch:
-        """x [batch, 3072] or [batch, 32, 32, 3], y [batch]."""
-        return self._pool().batch_at(
-            seed, step, batch=self.batch, probe=self.probe, noise=self.noise, shape=self._shape
-        )
-
-    def probe_batch(self) -> Batch:
-        """x [probe, 3072] or [probe, 32, 32, 3], y [probe]."""
-        return self._pool().probe_batch(probe=self.probe, noise=self.noise, shape=self._shape)
-
-    def _files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path, ...]:
         return located(self.name, self.folder, FILES, SUBFOLDERS)
 
-    def _pool(self) -> Pool:
-        return _pool(self._files())
+    def pool(self) -> Pool:
+        return _pool(self.files())
 
 
 @lru_cache(maxsize=2)
@@ -112,14 +69,14 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     # Bytes that are no pickle make the unpickler raise whatever its opcodes happen to raise.
     except Exception as error:
         raise _no_batch(path, f"{type(error).__name__}: {error}") from error
-    whole = images.dtype == np.uint8 and images.shape == (len(labels), CIFAR10.inputs) and labels.ndim == 1
+    whole = images.dtype == np.uint8 and images.shape == (len(labels), INPUTS) and labels.ndim == 1
     if not whole or labels.min(initial=0) < 0 or labels.max(initial=0) >= CIFAR10.classes:
         raise _no_batch(path, f"data {images.dtype} {images.shape} and labels {labels.shape}")
     return images, labels
 
 
 def _no_batch(path: Path, got: str) -> SettingError:
-    need = f"needs a batch of the python version of CIFAR-10: data [count, {CIFAR10.inputs}] of bytes, and labels"
+    need = f"needs a batch of the python version of CIFAR-10: data [count, {INPUTS}] of bytes, and labels"
     return SettingError(f"data {CIFAR10.name}, file {path}", got, need)
 
 

@@ -1,16 +1,20 @@
-"""Labelled images in memory: a pool in a fixed shuffled order, its first images held out as the probe."""
+"""Labelled images: a pool in a fixed shuffled order, its first images held out as the probe; what entries share."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
 from tensorprog.errors import SettingError
-from validation.data.batch import TRAINING_STREAM, Batch, with_label_noise
+from validation.data.batch import TRAINING_STREAM, Batch, Entry, with_label_noise
+from validation.data.files import fingerprint
 
-__all__ = ["Pool", "Shape", "image_sizes"]
+__all__ = ["ImageFiles", "Images", "Pool", "Shape"]
 
 CHUNK = 4096
 """Images that are converted to floats at a time: a whole training set of colour images would take a gigabyte."""
@@ -18,12 +22,6 @@ CHUNK = 4096
 
 Shape = tuple[int, int, int]
 """Channels, height and width of an image, the order in which files keep its numbers."""
-
-
-def image_sizes(shape: Shape, classes: int, *, images: bool) -> dict[str, int]:
-    """Coordinates of the finite axes: the inputs are all numbers of an image, or the channels of a pixel."""
-    channels, height, width = shape
-    return {"x": channels if images else channels * height * width, "classes": classes}
 
 
 @dataclass(frozen=True)
@@ -91,3 +89,80 @@ class Pool:
             x = np.ascontiguousarray(np.moveaxis(x.reshape(-1, *shape), 1, -1)) * pixels**0.5
         y = with_label_noise(self.labels[chosen], noise, self.classes, generator)
         return Batch(torch.from_numpy(x), torch.from_numpy(y))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(Entry, ABC):
+    """What entries of labelled images share.
+
+    Args:
+        noise: the fraction of labels that is drawn uniformly from all classes, at every batch again.
+        batch: examples per step, drawn with replacement from the images outside the probe.
+        probe: examples in the probe batch, held out of training.
+        images: keep pixels apart, [batch, height, width, channels], for convolutions; else vectors of all numbers.
+    """
+
+    images: bool = False
+
+    classes: ClassVar[int] = 10
+
+    @property
+    @abstractmethod
+    def shape(self) -> Shape:
+        """Of an image."""
+
+    @abstractmethod
+    def pool(self) -> Pool:
+        """All images, read once."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a record needs to know of the data."""
+        config = super().config
+        if not self.images:
+            del config["images"]
+        return config
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Coordinates of the finite axes: the inputs are all numbers of an image, or the channels of a pixel."""
+        channels, height, width = self.shape
+        return {"x": channels if self.images else channels * height * width, "classes": self.classes}
+
+    def batch_at(self, seed: int, step: int) -> Batch:
+        """x [batch, pixels] or [batch, height, width, channels], y [batch]."""
+        kept = self.shape if self.images else None
+        return self.pool().batch_at(seed, step, batch=self.batch, probe=self.probe, noise=self.noise, shape=kept)
+
+    def probe_batch(self) -> Batch:
+        """x [probe, pixels] or [probe, height, width, channels], y [probe]."""
+        return self.pool().probe_batch(probe=self.probe, noise=self.noise, shape=self.shape if self.images else None)
+
+
+@dataclass(frozen=True)
+class ImageFiles(Images):
+    """Images from files that the user has; they are never downloaded.
+
+    Args:
+        folder: where the files are.
+
+    Raises:
+        SettingError: where they are not.
+    """
+
+    folder: str | Path = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.files()
+
+    @abstractmethod
+    def files(self) -> tuple[Path, ...]:
+        """Their paths, found anew."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What a record needs to know of the data: the content of the files, not where they are."""
+        config = super().config
+        del config["folder"]
+        return {**config, "files": fingerprint(self.files())}

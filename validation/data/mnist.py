@@ -15,14 +15,12 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tensorprog.errors import SettingError
-from validation.data.batch import NOISE, Batch, check_options
-from validation.data.files import fingerprint, located
-from validation.data.images import Pool, Shape, image_sizes
+from validation.data.files import located
+from validation.data.images import ImageFiles, Pool, Shape
 
 __all__ = ["MNIST", "read_idx"]
 
@@ -32,66 +30,25 @@ SUBFOLDERS = ("MNIST/raw", "raw")
 
 
 @dataclass(frozen=True)
-class MNIST:
+class MNIST(ImageFiles):
     """28 x 28 grey images in 10 classes, 60,000 of them, from files that are never downloaded.
 
     Args:
         folder: has train-images-idx3-ubyte and train-labels-idx1-ubyte, as they are or with .gz.
-        noise: the fraction of labels that is drawn uniformly from all classes, at every batch again.
-        batch: examples per step, drawn with replacement from the images outside the probe.
-        probe: examples in the probe batch, held out of training.
-        images: keep pixels apart, [batch, height, width, channels], for convolutions; else vectors of all numbers.
     """
 
-    folder: str | Path = ""
-    noise: float = NOISE
-    batch: int = 64
-    probe: int = 128
-    images: bool = False
-
     name = "mnist"
-    classes = 10
-
-    def __post_init__(self) -> None:
-        check_options(self.name, noise=self.noise, batch=self.batch, probe=self.probe)
-        self._files()
 
     @property
-    def config(self) -> dict[str, Any]:
-        """What a record needs to know of the data: the content of the files, not where they are."""
-        counts = {"noise": self.noise, "batch": self.batch, "probe": self.probe}
-        form = {"images": True} if self.images else {}
-        return {"name": self.name, **counts, **form, "files": fingerprint(self._files())}
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """Coordinates of the finite axes, by axis name."""
-        return image_sizes(self._image, self.classes, images=self.images)
-
-    @property
-    def _image(self) -> Shape:
-        side = math.isqrt(self._pool().images.shape[1])
+    def shape(self) -> Shape:
+        side = math.isqrt(self.pool().images.shape[1])
         return 1, side, side
 
-    @property
-    def _shape(self) -> Shape | None:
-        return self._image if self.images else None
-
-    def batch_at(self, seed: int, step: int) -> Batch:
-        """x [batch, 784] or [batch, 28, 28, 1], y [batch]."""
-        return self._pool().batch_at(
-            seed, step, batch=self.batch, probe=self.probe, noise=self.noise, shape=self._shape
-        )
-
-    def probe_batch(self) -> Batch:
-        """x [probe, 784] or [probe, 28, 28, 1], y [probe]."""
-        return self._pool().probe_batch(probe=self.probe, noise=self.noise, shape=self._shape)
-
-    def _files(self) -> tuple[Path, ...]:
+    def files(self) -> tuple[Path, ...]:
         return located(self.name, self.folder, (IMAGES, LABELS), SUBFOLDERS, endings=("", ".gz"))
 
-    def _pool(self) -> Pool:
-        return _pool(self._files())
+    def pool(self) -> Pool:
+        return _pool(self.files())
 
 
 @lru_cache(maxsize=2)

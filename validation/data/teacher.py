@@ -15,21 +15,20 @@ Ref: Damian et al. 2022 (arXiv 2206.15144), multi-index models.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
 
 from tensorprog.errors import SettingError
 from validation.data.batch import (
-    NOISE,
     PROBE_STREAM,
     TEACHER_STREAM,
     TRAINING_STREAM,
     Batch,
-    check_options,
+    Entry,
     with_label_noise,
 )
 
@@ -39,122 +38,93 @@ HIDDEN = 32
 """Width of the teacher's own hidden layer."""
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """Classes by the largest of several functions of a few directions of Gaussian inputs.
+@dataclass(frozen=True, kw_only=True)
+class _MultiIndex(Entry, ABC):
+    """What both tasks share: the inputs, and the scores of the head of this module.
 
     Args:
-        noise: the fraction of labels that is drawn uniformly from all classes.
         batch: examples per step.
         probe: examples in the probe batch.
         inputs: d.
         directions: k, at most d.
+    """
+
+    inputs: int = 32
+    directions: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.directions > self.inputs:
+            need = f"needs at most the {self.inputs} inputs"
+            raise SettingError(f"data {self.name}, directions", self.directions, need)
+
+    @property
+    @abstractmethod
+    def sizes(self) -> dict[str, int]:
+        """Coordinates of the finite axes, by axis name."""
+
+    @abstractmethod
+    def _targets(self, scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """y, from the scores [batch, outputs]."""
+
+    def batch_at(self, seed: int, step: int) -> Batch:
+        """x [batch, inputs], y [batch] of classes or [batch, outputs] of floats."""
+        return self._batch(self.batch, np.random.default_rng([seed, step, TRAINING_STREAM]))
+
+    def probe_batch(self) -> Batch:
+        """x [probe, inputs], y [probe] of classes or [probe, outputs] of floats."""
+        return self._batch(self.probe, np.random.default_rng([0, 0, PROBE_STREAM]))
+
+    def _batch(self, count: int, generator: np.random.Generator) -> Batch:
+        x = _gaussian(count, self.inputs, generator)
+        y = self._targets(_scores(x, self.directions, self.sizes["classes"]), generator)
+        return Batch(torch.from_numpy(x), torch.from_numpy(y))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher(_MultiIndex):
+    """Classes by the largest of several functions of a few directions of Gaussian inputs.
+
+    Args:
+        noise: the fraction of labels that is drawn uniformly from all classes.
         classes: of the labels.
     """
 
-    noise: float = NOISE
-    batch: int = 64
-    probe: int = 128
-    inputs: int = 32
-    directions: int = 4
     classes: int = 10
 
     name = "teacher"
-
-    def __post_init__(self) -> None:
-        _check(self.name, self, outputs=self.classes)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What a record needs to know of the data."""
-        return {**_config(self), "classes": self.classes}
 
     @property
     def sizes(self) -> dict[str, int]:
         """Coordinates of the finite axes, by axis name."""
         return {"x": self.inputs, "classes": self.classes}
 
-    def batch_at(self, seed: int, step: int) -> Batch:
-        """x [batch, inputs], y [batch]."""
-        return self._batch(self.batch, np.random.default_rng([seed, step, TRAINING_STREAM]))
-
-    def probe_batch(self) -> Batch:
-        """x [probe, inputs], y [probe]."""
-        return self._batch(self.probe, np.random.default_rng([0, 0, PROBE_STREAM]))
-
-    def _batch(self, count: int, generator: np.random.Generator) -> Batch:
-        x = _gaussian(count, self.inputs, generator)
-        s = _scores(x, self.directions, self.classes)
-        y = with_label_noise(s.argmax(axis=1), self.noise, self.classes, generator)
-        return Batch(torch.from_numpy(x), torch.from_numpy(y))
+    def _targets(self, scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        return with_label_noise(scores.argmax(axis=1), self.noise, self.classes, generator)
 
 
-@dataclass(frozen=True)
-class TeacherRegression:
+@dataclass(frozen=True, kw_only=True)
+class TeacherRegression(_MultiIndex):
     """Real targets of variance one: functions of a few directions of Gaussian inputs, and noise.
 
     Args:
         noise: the share of the targets' variance that no input predicts.
-        batch: examples per step.
-        probe: examples in the probe batch.
-        inputs: d.
-        directions: k, at most d.
         outputs: of the network.
     """
 
-    noise: float = NOISE
-    batch: int = 64
-    probe: int = 128
-    inputs: int = 32
-    directions: int = 4
     outputs: int = 4
 
     name = "teacher-regression"
-
-    def __post_init__(self) -> None:
-        _check(self.name, self, outputs=self.outputs)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """What a record needs to know of the data."""
-        return {**_config(self), "outputs": self.outputs}
 
     @property
     def sizes(self) -> dict[str, int]:
         """Coordinates of the finite axes, by axis name."""
         return {"x": self.inputs, "classes": self.outputs}
 
-    def batch_at(self, seed: int, step: int) -> Batch:
-        """x [batch, inputs], y [batch, outputs] of floats."""
-        return self._batch(self.batch, np.random.default_rng([seed, step, TRAINING_STREAM]))
-
-    def probe_batch(self) -> Batch:
-        """x [probe, inputs], y [probe, outputs] of floats."""
-        return self._batch(self.probe, np.random.default_rng([0, 0, PROBE_STREAM]))
-
-    def _batch(self, count: int, generator: np.random.Generator) -> Batch:
-        x = _gaussian(count, self.inputs, generator)
-        s = _scores(x, self.directions, self.outputs)
-        y = np.sqrt(1 - self.noise) * s + np.sqrt(self.noise) * generator.standard_normal(s.shape)
-        return Batch(torch.from_numpy(x), torch.from_numpy(y))
-
-
-def _check(name: str, entry: Teacher | TeacherRegression, outputs: int) -> None:
-    counts = {"batch": entry.batch, "probe": entry.probe, "inputs": entry.inputs, "directions": entry.directions}
-    check_options(name, noise=entry.noise, **counts, outputs=outputs)
-    if entry.directions > entry.inputs:
-        raise SettingError(f"data {name}, directions", entry.directions, f"needs at most the {entry.inputs} inputs")
-
-
-def _config(entry: Teacher | TeacherRegression) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "noise": entry.noise,
-        "batch": entry.batch,
-        "probe": entry.probe,
-        "inputs": entry.inputs,
-        "directions": entry.directions,
-    }
+    def _targets(self, scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        xi = generator.standard_normal(scores.shape)
+        y: np.ndarray = np.sqrt(1 - self.noise) * scores + np.sqrt(self.noise) * xi
+        return y
 
 
 def _gaussian(count: int, inputs: int, generator: np.random.Generator) -> np.ndarray:
