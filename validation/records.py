@@ -11,10 +11,13 @@ from typing import Any
 
 import torch
 
+from tensorprog.setting import Setting
+from validation.data import Data
 from validation.ledger import Ledger, encoded
 from validation.measure import Measurement, Quantity
+from validation.realize import Realization
 
-__all__ = ["OUT_OF_MEMORY", "Record", "Records", "key_of"]
+__all__ = ["OUT_OF_MEMORY", "Record", "Records", "configuration", "is_out_of_memory", "key_of"]
 
 OUT_OF_MEMORY = "out of memory"
 """The failure of a run that did not fit the device: recorded like a result, and not tried again."""
@@ -24,6 +27,29 @@ def key_of(config: Mapping[str, Any]) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of the configuration in canonical JSON."""
     text = json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def configuration(setting: Setting, real: Realization, data: Data) -> dict[str, Any]:
+    """Everything but the steps that decides the training of a network, as JSON values."""
+    told = setting.to_dict()
+    del told["steps"]  # how many steps the theory reports does not change a network
+    return {
+        "setting": told,
+        "width": real.width,
+        "seed": real.seed,
+        "base_width": real.base_width,
+        "base_lr": real.base_lr,
+        "output_scale": real.output_scale,
+        "dtype": str(real.dtype).removeprefix("torch."),
+        "device": torch.device(real.device).type,
+        "data": data.config,
+    }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a training ended because it did not fit the device."""
+    # torch raises its own error on a GPU only; on the CPU the allocator's RuntimeError is told by its text.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from validation.data import Batch, Data, Digits
 from validation.ensemble import WIDEST, batchable, stacked, train_together
 from validation.measure import CoordinateCheck, Measurement
 from validation.realize import Network, Realization
-from validation.records import OUT_OF_MEMORY, Record, key_of
+from validation.records import OUT_OF_MEMORY, Record, configuration, is_out_of_memory, key_of
 
 __all__ = ["Run", "as_one_batch", "batched", "device_name", "execute_together", "teams", "train"]
 
@@ -75,22 +75,8 @@ class Run:
     @property
     def config(self) -> dict[str, Any]:
         """Everything that decides the measurements, as JSON values."""
-        real = self.realization
-        setting = self.setting.to_dict()
-        del setting["steps"]  # how many steps the theory reports does not change a network
-        return {
-            "schema": SCHEMA,
-            "setting": setting,
-            "width": real.width,
-            "seed": real.seed,
-            "base_width": real.base_width,
-            "base_lr": real.base_lr,
-            "output_scale": real.output_scale,
-            "dtype": str(real.dtype).removeprefix("torch."),
-            "device": torch.device(real.device).type,
-            "data": self.data.config,
-            "steps": list(self.steps),
-        }
+        shared = configuration(self.setting, self.realization, self.data)
+        return {"schema": SCHEMA, **shared, "steps": list(self.steps)}
 
     @property
     def key(self) -> str:
@@ -110,8 +96,8 @@ class Run:
         failure = None
         try:
             losses = self._measure(found)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
             failure = OUT_OF_MEMORY
             found.clear()
@@ -187,11 +173,6 @@ def teams(runs: Iterable[Run]) -> list[list[Run]]:
     for run in runs:
         found.setdefault(key_of({**run.config, "seed": None}), []).append(run)
     return list(found.values())
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # torch raises its own error on a GPU only; on the CPU the allocator's RuntimeError is told by its text.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @lru_cache

@@ -19,7 +19,7 @@ from tensorprog.setting import Setting
 from validation.data import Batch, Data
 from validation.ledger import encoded
 from validation.realize import Network, Realization
-from validation.records import OUT_OF_MEMORY, key_of
+from validation.records import OUT_OF_MEMORY, configuration, is_out_of_memory, key_of
 
 __all__ = ["Outcome", "Trial"]
 
@@ -117,23 +117,8 @@ class Trial:
     @property
     def config(self) -> dict[str, Any]:
         """Everything that decides the outcome, as JSON values."""
-        real = self.realization
-        setting = self.setting.to_dict()
-        del setting["steps"]  # how many steps the theory reports does not change a network
-        return {
-            "kind": "sweep",
-            "schema": SCHEMA,
-            "setting": setting,
-            "width": real.width,
-            "seed": real.seed,
-            "base_width": real.base_width,
-            "base_lr": real.base_lr,
-            "output_scale": real.output_scale,
-            "dtype": str(real.dtype).removeprefix("torch."),
-            "device": torch.device(real.device).type,
-            "data": self.data.config,
-            "steps": self.steps,
-        }
+        shared = configuration(self.setting, self.realization, self.data)
+        return {"kind": "sweep", "schema": SCHEMA, **shared, "steps": self.steps}
 
     @property
     def key(self) -> str:
@@ -151,8 +136,7 @@ class Trial:
         try:
             found = self._train()
         except (MemoryError, RuntimeError) as error:
-            # torch raises its own error on a GPU only; on the CPU the allocator's RuntimeError is told by its text.
-            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "DefaultCPUAllocator" not in str(error):
+            if not is_out_of_memory(error):
                 raise
             found = Outcome(self.key, self.config, failure=OUT_OF_MEMORY)
         return replace(found, seconds=time.perf_counter() - started)
