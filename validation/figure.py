@@ -21,8 +21,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from tensorprog.exponent import Exponent
+from validation.drawing import DASHED, FAINT, GRID, INK, STYLE, horizontal_grid, through_centre, typeset
 from validation.measure import OUTPUT, Quantity
-from validation.report.words import VERBS, by_case, cases, counted, deviation, measured, ordered, unsettled
+from validation.report.words import MARKS, VERBS, by_case, cases, counted, deviation, measured, ordered, unsettled
 from validation.verdict import ALLOWANCE, Verdict
 
 if TYPE_CHECKING:
@@ -30,30 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["figure"]
 
-INK, FAINT, GRID, ALLOWED = "#222222", "#8c8c8c", "#e9e9e9", "#dcebdd"
+ALLOWED = "#dcebdd"
 STEP_COLOURS = ("#1f5fa8", "#c8641b", "#4b8b3b", "#7a4fa3")
-MARKS = {
-    Verdict.AGREES: ("✓", "#2e7d32"),
-    Verdict.DISAGREES: ("✗", "#c62828"),
-    Verdict.INCONCLUSIVE: ("?", "#b26a00"),
-}
+COLOURS = {Verdict.AGREES: "#2e7d32", Verdict.DISAGREES: "#c62828", Verdict.INCONCLUSIVE: "#b26a00"}
 FORMULAS = {
     Quantity.EFFECTIVE: r"$(W_t - W_0)\,x_t$",
     Quantity.PROPAGATING: r"$W_0\,(x_t - x_0)$",
     Quantity.FEATURE: r"$a_t - a_0$",  # of attention logits only
     Quantity.LOGIT_UPDATE: r"$f_t - f_0$",
-}
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "mathtext.fontset": "stix",
-    "pdf.fonttype": 42,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
 }
 MARGIN, HEADROOM = 0.16, 0.6
 """Decades kept free around the data, and above it for the numbers in a panel."""
@@ -215,8 +200,7 @@ def _panel(ax: Axes, found: Sequence[Finding], decades: float, colours: Mapping[
     ax.xaxis.set_minor_formatter(FuncFormatter(lambda v, _: ""))
     ax.yaxis.set_major_locator(LogLocator(base=10, numticks=4))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.grid(axis="y", color=GRID, linewidth=0.5)
-    ax.set_axisbelow(True)
+    horizontal_grid(ax)
 
 
 def _series(ax: Axes, f: Finding, colour: str) -> None:
@@ -227,11 +211,9 @@ def _series(ax: Axes, f: Finding, colour: str) -> None:
     curve = np.geomspace(0.94 * widths[0], widths[-1] / 0.94, 2 if f.fit.correction is None else 30)
     ax.plot(curve, [f.fit.at(n) for n in curve], color=colour, linewidth=1.0)
     if f.prediction.exponent.is_number and f.prediction.regime is None:
-        # The predicted slope has no prefactor of its own: it is drawn through the centre of the measured points.
-        centre, size = np.exp(np.log(widths).mean()), np.exp(np.log(means).mean())
         ends = widths[[0, -1]] * np.array([0.83, 1 / 0.83])
-        line = size * (ends / centre) ** float(f.prediction.exponent.const)
-        ax.plot(ends, line, color=INK, linewidth=0.8, linestyle=(0, (4, 2.5)), zorder=1.5)
+        line = through_centre(ends, widths, means, f.prediction.exponent)
+        ax.plot(ends, line, color=INK, linewidth=0.8, linestyle=DASHED, zorder=1.5)
     ax.plot(widths, means, "o", color=colour, markersize=3.8, markeredgecolor="white", markeredgewidth=0.5, zorder=3)
 
 
@@ -260,9 +242,8 @@ def _numbers(ax: Axes, found: Sequence[Finding], colours: Mapping[int, str]) -> 
     predicted = list(dict.fromkeys(claims))
     write(0, f"predicted {', '.join(predicted)}", INK)
     for i, f in enumerate(found, start=1):
-        number = measured(f).replace("-", "−").replace("±", " ± ")
-        write(i, number, colours[f.prediction.step], indent=0.09)
-        write(i, *MARKS[f.verdict])
+        write(i, typeset(measured(f)), colours[f.prediction.step], indent=0.09)
+        write(i, MARKS[f.verdict], COLOURS[f.verdict])
 
 
 def _power(e: Exponent) -> str:
@@ -287,7 +268,7 @@ def _legend(colours: Mapping[int, str]) -> list[Line2D]:
         Line2D([], [], color=colour, marker="o", markersize=4, linewidth=1.0, label=f"step {t}, fit")
         for t, colour in colours.items()
     ]
-    handles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=(0, (4, 2.5)), label="predicted slope"))
+    handles.append(Line2D([], [], color=INK, linewidth=0.8, linestyle=DASHED, label="predicted slope"))
     handles.append(Line2D([], [], color=FAINT, marker=".", alpha=0.6, linestyle="", label="one seed"))
     return handles
 
@@ -357,7 +338,7 @@ def _forest(ax: Axes, rows: Sequence[tuple[str, list[Finding]]]) -> None:
 
 def _marks(ax: Axes, verdict: Verdict, points: Sequence[tuple[float, Finding]]) -> None:
     """The numbers with one verdict; points are (place on the vertical axis, finding)."""
-    colour = MARKS[verdict][1]
+    colour = COLOURS[verdict]
     shape, size = DOTS[verdict]
 
     def put(x: Sequence[float], y: Sequence[float], marker: str, size: float) -> None:
@@ -381,7 +362,7 @@ def _marks(ax: Axes, verdict: Verdict, points: Sequence[tuple[float, Finding]]) 
 def _verdicts() -> list[Line2D]:
     handles = []
     for v, (shape, size) in DOTS.items():
-        style: dict[str, Any] = {"color": MARKS[v][1], "linestyle": "", "markeredgewidth": 0}
+        style: dict[str, Any] = {"color": COLOURS[v], "linestyle": "", "markeredgewidth": 0}
         handles.append(Line2D([], [], marker=shape, markersize=size + 1, label=VERBS[v], **style))
     handles.append(Line2D([], [], color=ALLOWED, linewidth=6, label="allowance for finite width"))
     return handles

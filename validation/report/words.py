@@ -15,6 +15,7 @@ from validation.verdict import Verdict
 
 if TYPE_CHECKING:
     from validation.cases import Case
+    from validation.fit import Fit
     from validation.run import Finding, Validation
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "power",
     "predicted",
     "quantity",
+    "slope",
     "steps_of",
     "trained",
     "unsettled",
@@ -180,8 +182,13 @@ def measured(f: Finding) -> str:
         return "exactly 0"
     if not isfinite(f.fit.slope):
         return "not finite" if f.fit.excluded else "no slope"
-    half = (f.fit.high - f.fit.low) / 2
-    return f"{fixed(f.fit.slope)}±{half:.2f}" if half < 10 else fixed(f.fit.slope)
+    return slope(f.fit)
+
+
+def slope(fitted: Fit) -> str:
+    """A finite slope and half the width of its interval, where that is not too wide to say anything."""
+    half = (fitted.high - fitted.low) / 2
+    return f"{fixed(fitted.slope)}±{half:.2f}" if half < 10 else fixed(fitted.slope)
 
 
 def interval(f: Finding) -> str:

@@ -15,7 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tensorprog.exponent import Exponent
-from validation.sweep.report import MARKS, lowest, measured
+from validation.drawing import DASHED, FAINT, INK, STYLE, horizontal_grid, through_centre, typeset
+from validation.report.words import MARKS
+from validation.sweep.report import lowest, measured
 
 if TYPE_CHECKING:
     from validation.fit import Fit, Sizes
@@ -23,21 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["figure"]
 
-INK, FAINT, GRID = "#222222", "#8c8c8c", "#e9e9e9"
 NARROW, WIDE = 0.12, 0.86
 """Part of the colour map from the smallest width to the largest: its ends are too light and too dark."""
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "mathtext.fontset": "stix",
-    "pdf.fonttype": 42,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-}
 TOP, STAGGER = 0.97, 0.02
 """Height, as a fraction of the panel, of the first width's threshold, and how much lower each next one is."""
 
@@ -133,8 +122,7 @@ def _losses(
             ax.plot(*best, "o", color=colours[n], markersize=5, markeredgecolor="white", markeredgewidth=0.8, zorder=4)
     ax.xaxis.set_major_locator(LogLocator(base=10, numticks=6))
     ax.yaxis.set_major_locator(MaxNLocator(5))
-    ax.grid(axis="y", color=GRID, linewidth=0.5)
-    ax.set_axisbelow(True)
+    horizontal_grid(ax)
 
 
 def _threshold_mark(ax: Axes, rates: list[float], colour: Any, limits: tuple[float, float], *, place: int) -> None:
@@ -172,8 +160,8 @@ def _rates(ax: Axes, result: Sweep, colours: Mapping[int, Any]) -> None:
     power = _power(judged.predicted)
     words = [
         f"smallest unstable: predicted {power}",
-        f"measured {_told(judged.fit)} {mark}",
-        f"optimal: measured {_told(result.optimum)}",
+        f"measured {typeset(measured(judged.fit))} {mark}",
+        f"optimal: measured {typeset(measured(result.optimum))}",
     ]
     ax.text(0.03, 0.035, "\n".join(words), transform=ax.transAxes, va="bottom", fontsize=7.5, linespacing=1.5)
     low, high = ax.get_ylim()
@@ -185,8 +173,7 @@ def _rates(ax: Axes, result: Sweep, colours: Mapping[int, Any]) -> None:
     ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5), numticks=12))
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.grid(axis="y", color=GRID, linewidth=0.5)
-    ax.set_axisbelow(True)
+    horizontal_grid(ax)
 
 
 def _law(
@@ -203,16 +190,10 @@ def _law(
     if math.isfinite(fitted.slope):
         ax.plot(ends, fitted.prefactor * ends**fitted.slope, color=FAINT, linewidth=1.0, zorder=1.6)
     if predicted is not None and predicted.is_number:
-        centre, size = np.exp(np.log(widths).mean()), np.exp(np.log(means).mean())
-        line = size * (ends / centre) ** float(predicted.const)
-        ax.plot(ends, line, color=INK, linewidth=0.9, linestyle=(0, (4, 2.5)), zorder=1.5)
+        line = through_centre(ends, widths, means, predicted)
+        ax.plot(ends, line, color=INK, linewidth=0.9, linestyle=DASHED, zorder=1.5)
     for n, mean in zip(fitted.widths, means, strict=True):
         ax.plot(n, mean, marker, color=colours[n], markersize=5, markeredgecolor="white", markeredgewidth=0.6, zorder=3)
-
-
-def _told(fitted: Fit) -> str:
-    """A measured exponent, for the figure."""
-    return measured(fitted).replace("-", "−").replace("±", " ± ")
 
 
 def _power(e: Exponent) -> str:
@@ -236,5 +217,5 @@ def _legend(result: Sweep, colours: Mapping[int, Any]) -> list[Line2D]:
         Line2D([], [], color=FAINT, marker="v", linestyle="", markersize=4.5, label="smallest unstable"),
         Line2D([], [], color=FAINT, marker="x", linestyle="", markersize=4, label="past it, each seed"),
         Line2D([], [], color=FAINT, linewidth=1.0, label="fit"),
-        Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (4, 2.5)), label="predicted slope"),
+        Line2D([], [], color=INK, linewidth=0.9, linestyle=DASHED, label="predicted slope"),
     ]

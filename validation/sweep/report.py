@@ -15,15 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from validation.fit import Fit
-from validation.verdict import Verdict
+from validation.report.words import MARKS, STYLES, slope
 
 if TYPE_CHECKING:
     from validation.sweep.run import Sweep, Threshold
 
 __all__ = ["frame", "lowest", "measured", "renderable", "text", "write"]
-
-STYLES = {Verdict.AGREES: "green", Verdict.DISAGREES: "bold red", Verdict.INCONCLUSIVE: "yellow"}
-MARKS = {Verdict.AGREES: "✓", Verdict.DISAGREES: "✗", Verdict.INCONCLUSIVE: "?"}
 
 
 def renderable(result: Sweep) -> RenderableType:
@@ -92,11 +89,7 @@ def _exponents(result: Sweep) -> Table:
 
 def measured(fitted: Fit) -> str:
     """An exponent and half the width of its interval, for people."""
-    if not math.isfinite(fitted.slope):
-        return "none"
-    half = (fitted.high - fitted.low) / 2
-    slope = f"{round(fitted.slope, 2) + 0.0:.2f}"  # no minus zero
-    return f"{slope}±{half:.2f}" if half < 10 else slope
+    return slope(fitted) if math.isfinite(fitted.slope) else "none"
 
 
 def _verdict(judged: Threshold) -> Text:
