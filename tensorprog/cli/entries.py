@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from tensorprog.cli.parser import Given, Option, UsageError, integer, naming, shortened
@@ -25,15 +25,19 @@ class EntryOption:
 
     Args:
         name: of the parameter.
-        default: of the first entry that has it; its type decides how text is read.
         owners: names of the entries that have it.
+        defaults: of each of them; the type of the first decides how text is read.
         help: its line in the entry's docstring.
     """
 
     name: str
-    default: Any
     owners: tuple[str, ...]
+    defaults: tuple[Any, ...]
     help: str
+
+    @property
+    def default(self) -> Any:
+        return self.defaults[0]
 
     @property
     def flag(self) -> str:
@@ -48,8 +52,11 @@ class EntryOption:
         if self.is_switch:
             return Option(self.flag, self.help)
         metavar = "N" if isinstance(self.default, int) else "NAME" if isinstance(self.default, str) else "VALUE"
-        shown = getattr(self.default, "value", self.default)
-        return Option(self.flag, f"{self.help} [{shown}]", f"{metavar},..." if several else metavar)
+        shown = [str(getattr(default, "value", default)) for default in self.defaults]
+        if len(set(shown)) > 1:
+            shown = [f"{owner} {default}" for owner, default in zip(self.owners, shown, strict=True)]
+        told = ", ".join(dict.fromkeys(shown))
+        return Option(self.flag, f"{self.help} [{told}]", f"{metavar},..." if several else metavar)
 
     def read(self, text: str) -> Any:
         """One value."""
@@ -73,9 +80,8 @@ def entry_options(registry: Mapping[str, Any], helps: Mapping[str, str] | None =
     for entry, make in registry.items():
         told = {**_told(make), **(helps or {})}
         for name, default in _parameters(make).items():
-            known = found.get(name)
-            owners = (*known.owners, entry) if known else (entry,)
-            found[name] = EntryOption(name, default, owners, known.help if known else told.get(name, ""))
+            known = found.get(name, EntryOption(name, (), (), told.get(name, "")))
+            found[name] = replace(known, owners=(*known.owners, entry), defaults=(*known.defaults, default))
     return tuple(found.values())
 
 

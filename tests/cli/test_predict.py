@@ -138,6 +138,7 @@ def test_every_option_of_an_entry_is_described(run: Run) -> None:
         assert option.flag in help_text
         assert option.help
         assert option.help in help_text
+    assert "or batchnorm [resnet-mlp none, transformer layernorm, cnn none, resnet batchnorm]" in help_text
 
 
 def test_symbols_give_cells(run: Run) -> None:
