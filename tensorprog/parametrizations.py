@@ -15,7 +15,7 @@ from types import MappingProxyType
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent, largest
 from tensorprog.optimizers import Gradient, Optimizer, Outer, Parameter, Part
-from tensorprog.program import ONE, Program, Role, Weight
+from tensorprog.program import ONE, Axis, Program, Role, Weight
 from tensorprog.scale import Scale
 
 __all__ = ["ABC", "PARAMETRIZATIONS", "Parametrization", "parametrization"]
@@ -42,8 +42,10 @@ class ABC:
         return self.a.symbols | self.b.symbols | self.c.symbols
 
 
-Rates = Callable[[Mapping[Weight, ABC], Optimizer], Mapping[Weight, Exponent]]
-"""How an entry gives the c of every trained weight once a and b are known."""
+Init = Callable[[Weight], Exponent]
+"""How an entry gives b from the axes of a weight."""
+Rates = Callable[[Program, Mapping[Weight, ABC], Optimizer], Mapping[Weight, Exponent]]
+"""How an entry gives the c of every trained weight of a program once a and b are known."""
 
 
 @dataclass(frozen=True)
@@ -53,22 +55,22 @@ class Parametrization:
     Args:
         name: the registry key, or ``custom``.
         a, b: multiplier and init exponents by role. A vector-like weight (bias) falls back on the input role,
-            whose axes it shares (finite -> wide); a finite one has 0.
+            whose axes it shares (finite -> wide); a finite one has 0. For b also a rule on axes (:func:`spectral`).
         c: learning-rate exponents by role, or a rule that derives them (see :func:`unit_updates`).
         overrides: (weight or role name, key) -> exponent; a weight wins over its role.
         layers: free exponents in program order (input, hidden..., readout), see :meth:`from_layers`.
         ref: source.
-        fan_in: the exponents by role are powers of the fan-in, the size of the input axis; else of n.
+        fan_in: which of a, b and c are by role powers of the fan-in, the size of the input axis; the others are of n.
     """
 
     name: str
     a: Mapping[Role, Exponent] = field(default_factory=dict)
-    b: Mapping[Role, Exponent] = field(default_factory=dict)
+    b: Mapping[Role, Exponent] | Init = field(default_factory=dict)
     c: Mapping[Role, Exponent] | Rates = field(default_factory=dict)
     overrides: Mapping[tuple[str, str], Exponent] = field(default_factory=lambda: MappingProxyType({}))
     layers: tuple[ABC, ...] | None = None
     ref: str = ""
-    fan_in: bool = False
+    fan_in: str = ""
 
     @classmethod
     def from_layers(
@@ -138,7 +140,7 @@ class Parametrization:
         result = {w: self._shape(w, program) for w in program.weights}
         rates = self.c
         if callable(rates):
-            c = rates(result, optimizer)
+            c = rates(program, result, optimizer)
             result = {w: replace(abc, c=c.get(w, ZERO)) for w, abc in result.items()}
         return self._override(result, program)
 
@@ -154,9 +156,13 @@ class Parametrization:
             if weight.into is ONE:  # a bias shares the input layer's axes, or is finite and has no exponents
                 return self.layers[0] if weight.out.wide else ABC()
             return self.layers[matrices.index(weight)]
-        rates = {} if callable(self.c) else self.c
-        per = weight.into.size if self.fan_in and weight.into.wide else exponent(1)
-        return ABC(*(_by_role(table, weight.role) * per.const for table in (self.a, self.b, rates)))
+        b = self.b(weight) if callable(self.b) else self._by_role("b", self.b, weight)
+        c = ZERO if callable(self.c) else self._by_role("c", self.c, weight)
+        return ABC(self._by_role("a", self.a, weight), b, c)
+
+    def _by_role(self, key: str, table: Mapping[Role, Exponent], weight: Weight) -> Exponent:
+        value = _of_role(table, weight.role)
+        return value * weight.into.size.const if key in self.fan_in and weight.into.wide else value
 
     def _override(self, result: dict[Weight, ABC], program: Program) -> dict[Weight, ABC]:
         by_name = {w.name: [w] for w in result}
@@ -178,7 +184,7 @@ class Parametrization:
         return self.name + "".join(f", {t}.{k}={v}" for (t, k), v in sorted(self.overrides.items()))
 
 
-def _by_role(table: Mapping[Role, Exponent], role: Role) -> Exponent:
+def _of_role(table: Mapping[Role, Exponent], role: Role) -> Exponent:
     if role is Role.VECTOR and role not in table:
         role = Role.INPUT
     return table.get(role, ZERO)
@@ -198,28 +204,70 @@ def _read(value: ExponentLike, what: str, *, zero_ok: bool) -> Exponent:
     return e
 
 
-# -- rules for the learning rates ----------------------------------------------------------------------------------
+# -- rules -----------------------------------------------------------------------------------------------------------
 
 
-def unit_updates(shapes: Mapping[Weight, ABC], optimizer: Optimizer) -> dict[Weight, Exponent]:
+def spectral(weight: Weight) -> Exponent:
+    """b of initial entries n^{-in/2} min(1, n^{(out - in)/2}), for axes of n^out and n^in coordinates.
+
+    The initial matrix then has a spectral norm of sqrt(fan_out / fan_in): it keeps the coordinate size of what is
+    aligned with it. What is not, a layer with out < in makes smaller by n^{(out - in)/2}, at initialisation, as a
+    readout does. Between finite axes and axes that grow alike these are the inits of Yang & Hu 2021: 0, 1/2, 1.
+
+    Ref: Yang, Simon & Bernstein 2023 (arXiv 2310.17813), Condition 1 and Section 4.
+    """
+    out, into = weight.out.size, weight.into.size
+    return into / 2 + max(ZERO, (into - out) / 2)
+
+
+def unit_updates(program: Program, shapes: Mapping[Weight, ABC], optimizer: Optimizer) -> dict[Weight, Exponent]:
     """c such that every weight's effective update is Theta(1) with fully aligned, Theta(1) inputs.
 
-    The gradient that arrives at a wide output has the readout's effective initial entries, -(a + b) of the readout;
-    the optimizer's own ``update`` gives the rest, so the rule covers every optimizer. Weight decay is no part of it.
+    What arrives at a weight's output is :func:`_arriving`; the optimizer's own ``update`` gives the rest, so the rule
+    covers every optimizer. Weight decay is no part of it.
 
-    Ref: the maximal-update criterion of Yang & Hu 2021 (arXiv 2011.14522), Section 5.
+    Ref: the maximal-update criterion of Yang & Hu 2021 (arXiv 2011.14522), Section 5; axes that grow with different
+    powers of n: Yang, Simon & Bernstein 2023 (arXiv 2310.17813), Section 4, fan_out/fan_in for SGD.
     """
-    readouts = [abc.initial for w, abc in shapes.items() if w.role is Role.READOUT]
-    arriving = max((e for e in readouts if not e.infinite), default=ZERO)
+    arriving = _arriving(program, shapes)
     into = Scale.source(ZERO, rule="constant", what="x")
 
     def seen(w: Weight, abc: ABC) -> Parameter:
-        out = Scale.source((arriving if w.out.wide else ZERO) - abc.a, rule="constant", what="dh")
+        out = Scale.source(arriving(w.out) - abc.a, rule="constant", what="dh")
         return Parameter(w, (Gradient.of([(out, into)]),), lambda: -abc.b)
 
     trained = {w: abc for w, abc in shapes.items() if w.trained}
     steps = optimizer.update([seen(w, abc) for w, abc in trained.items()])
     return {w: _unit(steps[w], w) - abc.a for w, abc in trained.items()}
+
+
+def _arriving(program: Program, shapes: Mapping[Weight, ABC]) -> Callable[[Axis], Exponent]:
+    """The exponent of the loss gradient that arrives at a vector on an axis, once layers are aligned with it.
+
+    At the readout's input it has the readout's effective initial entries. Backwards, a layer whose spectral norm is
+    sqrt(fan_out / fan_in) keeps the product of coordinate size and number of coordinates: a change of Theta(1) of a
+    vector changes the logits as much wherever it is. Initial weights above that norm (the fan-in init of a layer that
+    leads to fewer coordinates) carry more, as central-limit sums.
+    """
+    readouts = {w.into: abc.initial for w, abc in shapes.items() if w.role is Role.READOUT and not abc.initial.infinite}
+    tied = {w.out: shapes[w].initial + power for w, power in program.tied_readouts.items()}
+    end = max((axis.size + e for axis, e in (readouts or tied).items()), default=ZERO)
+    random = dict(readouts)
+    hidden = [(w, abc.initial) for w, abc in shapes.items() if w.role is Role.HIDDEN]
+    for _ in hidden:
+        before = dict(random)
+        for w, entries in hidden:
+            if w.out in random and not entries.infinite:
+                carried = random[w.out] + entries + w.out.size / 2
+                random[w.into] = max(random.get(w.into, carried), carried)
+        if random == before:
+            break
+
+    def arriving(axis: Axis) -> Exponent:
+        aligned = end - axis.size
+        return max(aligned, random.get(axis, aligned)) if axis.wide else ZERO
+
+    return arriving
 
 
 def _unit(parts: Iterable[Part], weight: Weight) -> Exponent:
@@ -237,29 +285,32 @@ def _roles(input: ExponentLike, hidden: ExponentLike, readout: ExponentLike) -> 
 _FAN_IN = _roles(0, "1/2", "1/2")
 
 SP = Parametrization(
-    "sp", b=_FAN_IN, fan_in=True, c=_roles(0, 0, 0), ref="standard (He et al. 2015 init), one learning rate"
+    "sp", b=_FAN_IN, fan_in="b", c=_roles(0, 0, 0), ref="standard (He et al. 2015 init), one learning rate"
 )
 SP_STABLE = Parametrization(
-    "sp-stable", b=_FAN_IN, fan_in=True, c=_roles(1, 1, 1), ref="Haas et al. 2025 (arXiv 2505.22491)"
+    "sp-stable", b=_FAN_IN, fan_in="b", c=_roles(1, 1, 1), ref="Haas et al. 2025 (arXiv 2505.22491)"
 )
 NTP = Parametrization(
-    "ntp", b=_FAN_IN, fan_in=True, c=_roles(0, 1, 1), ref="Jacot et al. 2018, as bc in Haas et al. 2025"
+    "ntp", b=_FAN_IN, fan_in="bc", c=_roles(0, 1, 1), ref="Jacot et al. 2018, as bc in Haas et al. 2025"
 )
 MFP = Parametrization(
     "mfp",
     a=_roles(0, 1, 1),
     b=_roles(0, 0, 0),
     c=unit_updates,
-    fan_in=True,
+    fan_in="a",
     ref="mean field, multilayer: Araujo et al. 2019 (1906.00193); one hidden layer: Yang & Hu 2021, Table 1",
 )
 MUP = Parametrization(
-    "mup", b=_roles(0, "1/2", 1), fan_in=True, c=unit_updates, ref="Yang & Hu 2021 (arXiv 2011.14522)"
+    "mup",
+    b=spectral,
+    c=unit_updates,
+    ref="Yang & Hu 2021 (arXiv 2011.14522); axes that grow differently: Yang et al. 2023 (arXiv 2310.17813)",
 )
 SP_FULL_ALIGN = Parametrization(
     "sp-full-align",
     b=_FAN_IN,
-    fan_in=True,
+    fan_in="b",
     c=unit_updates,
     ref="Everett et al. 2024 (arXiv 2407.05872); Haas et al. 2025 (arXiv 2505.22491)",
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tensorprog.architectures.options import count, experts_axis, one_of
-from tensorprog.exponent import ZERO, ExponentLike, exponent
+from tensorprog.architectures.options import count, experts_axis, hidden_axis, one_of
+from tensorprog.exponent import ONE, ZERO, ExponentLike, exponent
 from tensorprog.layers import NORMS, Experts, dense
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
 from tensorprog.program import Builder, Program, Value
@@ -47,6 +47,7 @@ def resnet_mlp(
     plain_norm: bool = False,
     bias: bool = False,
     branch_exponent: ExponentLike = ZERO,
+    ff_exponent: ExponentLike = ONE,
     experts: str = "none",
     experts_exponent: ExponentLike = ZERO,
     gate_exponent: ExponentLike = ZERO,
@@ -60,7 +61,8 @@ def resnet_mlp(
         placement: of the norms, ``pre`` (before each block and before the readout) or ``post`` (after each sum).
         plain_norm: norm layers without trainable gains.
         bias: trainable biases in every layer.
-        branch_exponent: a multiplier of the branches that depends on the width.
+        branch_exponent: a multiplier n^p of the branches.
+        ff_exponent: neurons inside the blocks n^p; of every expert.
         experts: blocks are mixtures of experts: ``none``, ``softmax`` (all of them, weighed), ``top-1`` or ``top-2``.
         experts_exponent: the number of experts is n^p, 0 for a finite one.
         gate_exponent: a multiplier of the experts' weights, the p-th power of their number.
@@ -80,7 +82,7 @@ def resnet_mlp(
     phi = nonlinearity(activation)
     b = Builder()
 
-    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, b.width)
+    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, hidden_axis(b, ff_exponent))
     mixture = Experts(hidden, phi, experts, gate_exponent, bias=bias)
 
     def normalised(name: str, x: Value, here: str) -> Value:
@@ -90,7 +92,7 @@ def resnet_mlp(
     for i in range(1, blocks + 1):
         h = normalised(f"block.{i}.norm", x, "pre")
         if experts == "none":
-            h = dense(b, f"block.{i}.in", h, b.width, phi, bias=bias)
+            h = dense(b, f"block.{i}.in", h, hidden, phi, bias=bias)
             h = dense(b, f"block.{i}.out", h, b.width, bias=bias)
         else:
             h = mixture(b, f"block.{i}", h)
@@ -106,6 +108,8 @@ def resnet_mlp(
         chosen["bias"] = True
     if exponent(branch_exponent) != ZERO:
         chosen["branch_exponent"] = str(exponent(branch_exponent))
+    if exponent(ff_exponent) != 1:
+        chosen["ff_exponent"] = str(exponent(ff_exponent))
     if experts != "none":
         powers = {"experts_exponent": str(exponent(experts_exponent)), "gate_exponent": str(exponent(gate_exponent))}
         chosen |= {"experts": experts, **{k: v for k, v in powers.items() if v != "0"}}

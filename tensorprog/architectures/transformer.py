@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tensorprog.architectures.options import count, experts_axis, one_of, shown
+from tensorprog.architectures.options import count, experts_axis, hidden_axis, one_of, shown
 from tensorprog.errors import SettingError
-from tensorprog.exponent import ZERO, ExponentLike, exponent
+from tensorprog.exponent import ONE, ZERO, ExponentLike, exponent
 from tensorprog.layers import NORMS, Attention, Experts, dense, gated
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
 from tensorprog.program import Axis, Builder, Program, Value
@@ -36,7 +36,7 @@ def transformer(
     zero_query: bool = False,
     positions: str = "learned",
     gated_mlp: bool = False,
-    ff_exponent: ExponentLike = 1,
+    ff_exponent: ExponentLike = ONE,
     experts: str = "none",
     experts_exponent: ExponentLike = ZERO,
     gate_exponent: ExponentLike = ZERO,
@@ -107,8 +107,7 @@ def transformer(
         zero_query=zero_query,
         bias=bias,
     )
-    hidden = b.width if exponent(ff_exponent) == 1 else b.axis("hidden", ff_exponent)
-    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, hidden)
+    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, hidden_axis(b, ff_exponent))
     mixture = Experts(hidden, phi, experts, gate_exponent, gated_mlp, bias)
 
     def normalised(name: str, x: Value, here: str) -> Value:

@@ -22,7 +22,7 @@ from tensorprog.cli.training import (
     read_optimizers,
     split_groups,
 )
-from tensorprog.errors import SettingError
+from tensorprog.errors import SettingError, TensorprogError
 from tensorprog.exponent import Exponent, exponent
 from tensorprog.nonlinearities import NONLINEARITIES
 from tensorprog.optimizers import optimizer
@@ -266,9 +266,13 @@ def read_programs(given: Given) -> list[Program]:
     programs = []
     for values in product(*options.values()):
         chosen = dict(zip(options, values, strict=True))
-        # An entry checks its own parameters; the error is the last named one's unless it says otherwise.
-        with naming(next((flags[n] for n, v in chosen.items() if isinstance(v, str)), "--model")):
+        first = next((flags[n] for n, v in chosen.items() if isinstance(v, str)), "--model")
+        try:
             programs.append(ARCHITECTURES[model](**chosen))
+        except TensorprogError as error:
+            # An entry checks its own parameters, and most errors name one of them.
+            with naming(flags.get(getattr(error, "what", ""), first)):
+                raise
     return [tuned(given, program) for program in programs]
 
 

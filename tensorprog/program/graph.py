@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from tensorprog.exponent import ZERO, Exponent
 from tensorprog.program.axes import ONE, Axis, Role, Weight
 from tensorprog.program.instructions import (
     Add,
@@ -98,14 +99,16 @@ class Program:
         return tuple(trained)
 
     @cached_property
-    def logit_terms(self) -> frozenset[int]:
-        """The values that the logits are a sum of, up to multipliers."""
-        found, waiting = set[int](), [self.output]
+    def logit_terms(self) -> Mapping[int, Exponent]:
+        """The values that the logits are a sum of, with the power of n that multiplies each on the way."""
+        found, waiting = dict[int, Exponent](), [(self.output, ZERO)]
         while waiting:
-            found.add(i := waiting.pop())
+            i, power = waiting.pop()
+            found[i] = power
             ins = self.instructions[i]
-            waiting += ins.args if isinstance(ins, Add | Scaled) else ()
-        return frozenset(found)
+            if isinstance(ins, Add | Scaled):
+                waiting += [(a, power + ins.exponent if isinstance(ins, Scaled) else power) for a in ins.args]
+        return found
 
     @cached_property
     def readouts(self) -> tuple[Weight, ...]:
@@ -115,6 +118,12 @@ class Program:
         """
         written = (s.weight for s in self.sites if s.product in self.logit_terms)
         return tuple(dict.fromkeys(w for w in written if w.role is Role.READOUT))
+
+    @cached_property
+    def tied_readouts(self) -> Mapping[Weight, Exponent]:
+        """The weights that write the logits transposed, such as a tied embedding, with the multiplier's power of n."""
+        sites = ((self.instructions[s.product], s) for s in self.sites if s.product in self.logit_terms)
+        return {s.weight: self.logit_terms[s.product] for ins, s in sites if isinstance(ins, MatMul) and ins.transposed}
 
     def sharing(self, site: Site) -> tuple[Site, ...]:
         """The sites whose products are summands of the same layer: a weight, its bias, its adapter."""

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorprog as tp
+from tensorprog.exponent import ExponentLike
 from tensorprog.optimizers import Optimizer
 from tensorprog.program import Role
 
-__all__ = ["assert_maximal", "layers", "rule"]
+__all__ = ["assert_maximal", "chain", "layers", "rule"]
 
 
 def layers(roles: tuple[object, ...], depth: int) -> list[object]:
     """(input, hidden, readout) spread over a depth."""
     return [roles[0], *[roles[1]] * (depth - 1), roles[2]]
+
+
+def chain(sizes: Sequence[ExponentLike], activation: str = "relu") -> tp.Program:
+    """A multilayer perceptron whose hidden layers have n^size coordinates."""
+    b = tp.Builder()
+    x = b.data("x")
+    for i, size in enumerate(sizes):
+        w = b.weight(f"hidden.{i}" if i else "input", b.axis(f"layer {i}", size), x.axis or b.width)
+        x = b.apply(activation, b.matmul(w, x))
+    readout = b.weight("readout", b.finite("classes"), x.axis or b.width)
+    return b.build(b.matmul(readout, x), f"layers of {', '.join(f'n^({size})' for size in sizes)}")
 
 
 def rule(name: str, how: str | Optimizer, depth: int = 3, bias: bool = False) -> dict[str, str]:

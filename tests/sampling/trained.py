@@ -16,6 +16,7 @@ import tensorprog as tp
 from tensorprog.exponent import Exponent
 from tensorprog.losses import Loss, loss
 from tensorprog.optimizers import Optimizer, optimizer
+from tests.literature.scalings import chain
 
 INPUTS, CLASSES, BATCH = 5, 3, 8
 TOLERANCE = 0.15
@@ -34,6 +35,7 @@ class Trained:
         rate, init: constants that the theory does not see, which move crossings of unequal terms out of the widths; one
             rate for all layers, or one for each.
         skip: quantities that are left out, each for a reason that its test gives.
+        axes: powers of n of the hidden layers; all of them 1 unless given.
     """
 
     optimizer: str | Optimizer | Mapping[str, Any]
@@ -47,10 +49,11 @@ class Trained:
     seeds: int = 12
     steps: int = 3
     skip: tuple[Key, ...] = ()
+    axes: tuple[str, ...] = ()
 
     @property
     def program(self) -> tp.Program:
-        return tp.mlp(len(self.b) - 1, self.activation)
+        return chain(self.axes, self.activation) if self.axes else tp.mlp(len(self.b) - 1, self.activation)
 
     def derive(self) -> tp.Derivation:
         parametrization = tp.Parametrization.from_layers(a=[0] * len(self.b), b=self.b, c=self.c)
@@ -73,7 +76,8 @@ def train(s: Trained, n: int, seed: int) -> dict[Key, float]:
     layers = len(s.b)
     weights_rng = torch.Generator().manual_seed(1_000_003 * seed + n)
     data_rng = torch.Generator().manual_seed(seed)
-    dims = [INPUTS, *[n] * (layers - 1), CLASSES]
+    powers = s.axes or ("1",) * (layers - 1)
+    dims = [INPUTS, *(round(float(n) ** float(Fraction(p))) for p in powers), CLASSES]
     program = s.program
     names = [w.name for w in program.weights]
 
