@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum
+from itertools import product
 
 from tensorprog import nonlinearities
 from tensorprog.alignment import DERIVED, Alignment
+from tensorprog.bound import Bound
 from tensorprog.contraction import mean, moment, projections, spread
 from tensorprog.exponent import ZERO, Exponent, known_le, largest
 from tensorprog.norms import Mean, normalized, normalized_change, normalized_gradient
@@ -71,21 +72,6 @@ class Piece:
         return (self.coefficient.key, self.out.key, self.into.key)
 
 
-class Bound(Enum):
-    """What a calculus is asked for: everything, or bounds, which are much cheaper.
-
-    EXACT: every term that can decide a later exponent is kept.
-    LOWER: leading terms alone. Sums, products and moments are monotone in their terms, so that every exponent is a
-    lower bound of the true one: enough to prove a divergence.
-    UPPER: updates are taken to be aligned with everything. Every exponent is an upper bound as long as nothing that is
-    divided by becomes larger for it: enough to prove that nothing moves.
-    """
-
-    EXACT = "exact"
-    LOWER = "lower"
-    UPPER = "upper"
-
-
 class Calculus:
     """Scale arithmetic for one program: the state is its fields and its updates so far.
 
@@ -114,12 +100,12 @@ class Calculus:
             for transposed, axis in ((False, w.out), (True, w.into)):
                 if axis.wide:
                     self._bit[w, transposed] = 1 << len(self._bit)
-        product = any(axis.blocks for w in weights for axis in (w.out, w.into))
+        blocks = any(axis.blocks for w in weights for axis in (w.out, w.into))
         self._near = {value: Pattern(1 << len(self._bit) + i) for i, value in enumerate(saturable)}
-        self.layout = Layout.of(len(self._bit) + len(self._near), levels, blocks=product)
+        self.layout = Layout.of(len(self._bit) + len(self._near), levels, blocks=blocks)
         widest = largest(axis.size for w in weights for axis in (w.out, w.into))
         self.resolution = None if bound is Bound.LOWER else widest / 2
-        self._aligned = bound is Bound.UPPER
+        self.bound = bound
         self.fields: dict[tuple[Weight, bool], dict[object, Field]] = {}
         self.pieces: dict[Weight, dict[object, Piece]] = {w: {} for w in weights}
         self.multiples: dict[Weight, Exponent] = {}
@@ -192,20 +178,24 @@ class Calculus:
         if overlap.is_zero:
             return NOTHING
         y, bit = field.argument, self._bit[weight, not transposed]
-        coefficient = overlap.shift(-out.size - y.top * 2, "projection", f"/ |y|^2 over {out.name}").leading()[0]
+        divisor = self.bound.divisor(y)
+        if divisor is None:
+            return NOTHING
+        coefficients = overlap.shift(-out.size - divisor * 2, "projection", f"/ |y|^2 over {out.name}")
         most = self.initial[weight] + into.size - out.size / 2
         terms = []
-        for t in y:
-            for s in x:
-                for seen in projections(s.pattern, self.layout):
-                    pattern = reaching(t.pattern, seen, bit, self.layout)
-                    if pattern is not None:
-                        sizes = coefficient.exponent + t.exponent, s.exponent + most
-                        if any(known_le(e, f.exponent) and pattern in f.pattern for f in fresh for e in sizes):
-                            continue  # which of them is smaller plays no part
-                        e = min(sizes)
-                        why = Reason("back-reaction", name, ZERO, (coefficient, t))
-                        terms.append(Term(e, pattern, why, t.fraction))
+        for t, s in product(y, x):
+            for seen in projections(s.pattern, self.layout):
+                pattern = reaching(t.pattern, seen, bit, self.layout)
+                if pattern is None:
+                    continue
+                for c in coefficients:
+                    sizes = c.exponent + t.exponent, s.exponent + most
+                    if any(known_le(e, f.exponent) and pattern in f.pattern for f in fresh for e in sizes):
+                        continue  # which of them is smaller plays no part
+                    e = self.bound.smaller(*sizes)
+                    if e is not None:
+                        terms.append(Term(e, pattern, Reason("back-reaction", name, ZERO, (c, t)), t.fraction))
         return Scale(terms)
 
     def update_product(self, weight: Weight, x: Scale, transposed: bool = False, *, initial: Scale) -> Scale:
@@ -231,7 +221,7 @@ class Calculus:
             left, right = (piece.into, piece.out) if transposed else (piece.out, piece.into)
             name = "out" if transposed else "in"
             what = f"<{name}_{piece.step}({weight.name}), .>"
-            if self._aligned:
+            if self.bound is Bound.UPPER:
                 left = self._with_all_signs(left, weight.into if transposed else weight.out)
             overlap = self.alignment.updates(right, x, axis, what, self.layout)
             result = result + _outer(piece.coefficient, overlap, left, f"Delta {weight.name}")

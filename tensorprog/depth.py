@@ -15,13 +15,13 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 from tensorprog.alignment import DERIVED, Alignment
-from tensorprog.calculus import Bound
+from tensorprog.bound import Bound
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import ABC
 from tensorprog.program import Data, Instruction, MatMul, Program, Weight
 from tensorprog.scale import Scale
-from tensorprog.trajectory import Step, Trajectory, unrolled
+from tensorprog.trajectory import Step, Trajectory, Watch, unrolled
 
 __all__ = ["Repeats", "repeats", "trajectory"]
 
@@ -196,12 +196,13 @@ def trajectory(
     steps: int,
     limit: int,
     stop: Callable[[Step], bool] | None = None,
+    watch: Watch | None = None,
     bound: Bound = Bound.EXACT,
     alignment: Alignment = DERIVED,
 ) -> Trajectory:
     """The trajectory of a program, repeated blocks derived once; see :func:`tensorprog.trajectory.unrolled`."""
 
-    def derived(of: Program, stop: Callable[[Step], bool] | None) -> Trajectory:
+    def derived(of: Program, stop: Callable[[Step], bool] | None, watch: Watch | None = None) -> Trajectory:
         return unrolled(
             of,
             {w: exponents[w] for w in of.weights},
@@ -210,20 +211,27 @@ def trajectory(
             steps=steps,
             limit=max(steps, limit - len(program.weights) + len(of.weights)),
             stop=stop,
+            watch=watch,
             bound=bound,
             alignment=alignment,
         )
 
     def short(found: Repeats, copies: int) -> tuple[_Short, Trajectory]:
         of = _Short(program, found, copies)
-        return of, derived(of.program, None if stop is None else lambda step: stop(of.written_out(step)))
+        return of, derived(
+            of.program, None if stop is None and watch is None else lambda step: ends(of.written_out(step))
+        )
+
+    def ends(step: Step) -> bool:
+        watched = watch is not None and any(watch(step, i) for i in range(len(program.instructions)))
+        return watched or (stop is not None and stop(step))
 
     found = repeats(program, lambda w: (exponents[w], optimizer.treatment(w)))
     if found is not None:
         (several, path), (few, other) = (short(found, copies) for copies in (COPIES, COPIES - 1))
         if _one_more_changes_nothing(several, path, few, other):
             return replace(path, steps=tuple(map(several.written_out, path.steps)), repeated=found.copies)
-    return derived(program, stop)
+    return derived(program, stop, watch)
 
 
 def _one_more_changes_nothing(several: _Short, path: Trajectory, few: _Short, other: Trajectory) -> bool:

@@ -178,11 +178,15 @@ def _where_rare(facts: Facts, base: Scale, rare: tuple[Term, ...], what: str, ne
             fraction = t.fraction + t.height - base.top
             why = Reason("jumps", what, fraction / 2 - t.exponent, (*base.leading(), t))
             result = result + Scale((Term(fraction / 2, facts.parity.span(base.leading()) * t.pattern, why, fraction),))
+        elif facts.bounded and base.top > ZERO and t.height < base.top:
+            result = result + _through_saturation(facts, base.leading(), (t,), what, near)
         elif t.height < base.top or (facts.taylor is not None and not t.height > ZERO):
             first = apply(facts.derivative, base, f"{what}'", near)
             second = apply(facts.derivative.derivative, base, f"{what}''", near)
-            alone = Scale((t,))
-            result = result + first * alone + second * alone * alone
+            # The square lives where the term does, unlike a product of terms with coordinates of their own.
+            e = t.height * 2 + t.fraction / 2
+            square = Term(e, t.pattern * t.pattern, Reason("product", "", t.height, (t, t)), t.fraction)
+            result = result + first * Scale((t,)) + second * Scale((square,))
         else:
             involved = (*base.leading(), t)
             e = facts.growth(t.height) + t.fraction / 2
@@ -211,15 +215,15 @@ def _through_saturation(facts: Facts, lead: tuple[Term, ...], low: tuple[Term, .
     """What lower terms n^d change under saturated leading ones n^h, h > 0.
 
     A fraction n^-h of the coordinates is near zero and moves by n^min(d, 0); for d > 0 a fraction n^(d - h) flips. The
-    function and its slope stay bounded.
+    function and its slope stay bounded. Of a term that lives on a fraction of the coordinates, all that is true there.
     """
     h = lead[0].exponent
     result = NOTHING
     for t in low:
-        flips = t.exponent > ZERO and not facts.order
-        fraction, moved = (t.exponent - h, ZERO) if flips else (-h, min(t.exponent, ZERO))
-        why = Reason("saturated", what, fraction / 2 + moved - t.exponent, (*lead, t))
-        moving = Term(moved, t.pattern, Reason("constant", ""))
+        flips = t.height > ZERO and not facts.order
+        fraction, moved = (t.height - h, ZERO) if flips else (-h, min(t.height, ZERO))
+        why = Reason("saturated", what, fraction / 2 + moved - t.height, (*lead, t))
+        moving = Term(moved + t.fraction / 2, t.pattern, Reason("constant", ""), t.fraction)
         parts = _unsaturated(fraction, lead, facts.derivative.parity, near, why) * Scale((moving,))
         result = result + Scale((Term(p.exponent, p.pattern, why, p.fraction) for p in parts), pruned=True)
     return result

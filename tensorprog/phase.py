@@ -11,17 +11,16 @@ Ref: Haas et al. 2025 (arXiv 2505.22491), Section 3, for the regimes; Yang & Hu 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from tensorprog.arrangement import Arrangement, Loop
-from tensorprog.calculus import Bound
-from tensorprog.errors import SettingError, Undecided
-from tensorprog.exponent import Exponent, ExponentLike, current_region, exponent, known_le
+from tensorprog.bound import Bound
+from tensorprog.errors import SettingError
+from tensorprog.exponent import Exponent, ExponentLike, exponent
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import Parametrization
@@ -29,9 +28,10 @@ from tensorprog.polygon import Point, Polygon, cross, rectangle, segment
 from tensorprog.program import Program
 from tensorprog.regimes import Learning, Regime, classify
 from tensorprog.region import Chart, Region, assuming, explore
+from tensorprog.sandwich import agree, uncut
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import Trajectory, diverged
+from tensorprog.trajectory import Trajectory, divergence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,14 +63,14 @@ def phase_of(s: Setting) -> Phase:
 
     Bounds first, which are cheap: where they are of one phase, or lower ones diverge, that is the phase.
     """
-    found = _uncut(partial(bounded_phase, s))
+    found = uncut(partial(bounded_phase, s))
     if found is None and s.optimizer.monotone:
-        path = s.trajectory(stop=lambda step: diverged(step, s.program), bound=Bound.LOWER)
+        path = s.trajectory(watch=divergence(s.program), bound=Bound.LOWER)
         if path.stopped or path.growth is not None:
             return Phase(Regime.CATASTROPHIC, None)
-        found = _uncut(partial(bounded_phase, s))  # on what is left of the region
+        found = uncut(partial(bounded_phase, s))  # on what is left of the region
     if found is None:
-        path = s.trajectory(stop=lambda step: diverged(step, s.program))
+        path = s.trajectory(watch=divergence(s.program))
         stopped = path.stopped or path.growth is not None
         found = Phase(Regime.CATASTROPHIC, None) if stopped else _read(s, path)
     return found
@@ -81,36 +81,14 @@ def _read(s: Setting, path: Trajectory) -> Phase:
     return Phase(verdict.regime, None if verdict.regime is Regime.CATASTROPHIC else verdict.learning)
 
 
-def _uncut(ask: Callable[[], Phase | None]) -> Phase | None:
-    """What a computation finds without cutting the region in force; None where it would have to, or without one."""
-    here = current_region.get()
-    if isinstance(here, Chart):
-        with assuming(Chart(here.region, cuts=False)), suppress(Undecided):
-            return ask()
-    return None
-
-
 def bounded_phase(s: Setting) -> Phase | None:
     """The phase, where lower and upper bounds of all exponents are of one phase; None where they prove nothing.
 
-    Both bounds hold as long as they agree on whatever is divided by (:class:`~tensorprog.calculus.Bound`): gradients,
-    unless larger ones never make an update smaller, and what norms and saturating functions read. Step by step, the
-    denominators are then what they are.
+    See :mod:`tensorprog.sandwich` for when they do.
     """
-    bounds = []
-    for bound in (Bound.UPPER, Bound.LOWER):
-        path = s.trajectory(stop=lambda step: diverged(step, s.program), bound=bound)
-        if path.settled_at is None or path.steps[0].perturbed:
-            return None
-        bounds.append(path)
-    upper, lower = bounds
-    for t in range(max(len(upper.steps), len(lower.steps))):
-        above, below = upper.at(t), lower.at(t)
-        for i in s.program.limited:
-            if not all(any(known_le(x.exponent, y.exponent) for y in below.now[i]) for x in above.now[i]):
-                return None
-        if not s.optimizer.monotone and not all(known_le(g, below.gradients[w]) for w, g in above.gradients.items()):
-            return None
+    upper, lower = (s.trajectory(watch=divergence(s.program), bound=b) for b in (Bound.UPPER, Bound.LOWER))
+    if None in (upper.settled_at, lower.settled_at) or not agree(s, lower, upper):
+        return None
     found = _read(s, upper)
     return found if found == _read(s, lower) else None
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, known_le, largest, maximal
+from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, known_le, known_lt, largest, maximal
 from tensorprog.pattern import TRIVIAL, Pattern, odd_span
 
 __all__ = ["NOTHING", "Reason", "Scale", "Term", "moment"]
@@ -147,14 +147,15 @@ class Scale:
             return self
         kept: tuple[Term, ...]
         if gap is None:
-            kept = tuple(
-                t for t in self.terms if not any(t.exponent < s.exponent and _is_like(s, t) for s in self.terms)
-            )
+            kept = tuple(t for t in self.terms if not self._is_under(t))
         else:
             kept = tuple(t for t in self.terms if not self._far_above(t, gap))
         if len(kept) > MANY_TERMS:
             return _merged(kept)
         return self if len(kept) == len(self.terms) else Scale(kept, pruned=True)
+
+    def _is_under(self, t: Term) -> bool:
+        return any(known_lt(t.exponent, s.exponent) and _is_like(s, t) for s in self.terms)
 
     def _far_above(self, t: Term, gap: Exponent) -> bool:
         e = t.exponent + gap

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tensorprog.alignment import DERIVED, Alignment, alignment
-from tensorprog.calculus import Bound
+from tensorprog.bound import Bound
 from tensorprog.depth import trajectory
 from tensorprog.errors import SettingError, Undecided
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
@@ -16,7 +16,7 @@ from tensorprog.losses import Loss, loss
 from tensorprog.optimizers import SGD, Optimizer, optimizer
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
 from tensorprog.program import Program, Weight
-from tensorprog.trajectory import PATIENCE, Step, Trajectory
+from tensorprog.trajectory import PATIENCE, Step, Trajectory, Watch
 
 __all__ = ["Setting", "setting"]
 
@@ -79,6 +79,7 @@ class Setting:
         steps: int = 1,
         limit: int | None = None,
         stop: Callable[[Step], bool] | None = None,
+        watch: Watch | None = None,
         bound: Bound = Bound.EXACT,
     ) -> Trajectory:
         """The scales of all values, step by step, until they settle; see :func:`tensorprog.trajectory.unrolled`.
@@ -86,8 +87,8 @@ class Setting:
         Args:
             steps: how many are computed at least, settled or not.
             limit: how many at most, with as many to settle as there are weights and some more unless given.
-            stop: ends it at the first step that it holds of.
-            bound: everything, or cheap bounds; see :class:`tensorprog.calculus.Bound`.
+            stop, watch: end it at the first step that they hold of, or in the middle of one.
+            bound: everything, or cheap bounds; see :class:`tensorprog.bound.Bound`.
         """
         return trajectory(
             self.program,
@@ -97,6 +98,7 @@ class Setting:
             steps=steps,
             limit=max(steps, PATIENCE + len(self.program.weights)) if limit is None else limit,
             stop=stop,
+            watch=watch,
             bound=bound,
             alignment=self.alignment,
         )

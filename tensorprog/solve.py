@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tensorprog.bound import Bound
 from tensorprog.closed_form import joined_regions
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.exponent import ZERO, Exponent
@@ -27,10 +28,11 @@ from tensorprog.program import Program, Role
 from tensorprog.regimes import is_order_one
 from tensorprog.region import Region, assumptions, explore
 from tensorprog.report.notebook import Display
+from tensorprog.sandwich import agree, uncut
 from tensorprog.scale import Scale
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
-from tensorprog.trajectory import Step
+from tensorprog.trajectory import Step, Trajectory, divergence
 
 __all__ = ["BOUNDS", "Solutions", "solutions", "solve", "unknowns"]
 
@@ -220,25 +222,38 @@ def _feasible(s: Setting, needed: frozenset[str], conditions: Sequence[Any], *, 
 
 def _meets(s: Setting, needed: frozenset[str]) -> bool:
     program = s.program
-    read = sorted(program.read_values())
-    inner = [x for x in program.sites if x.activation != program.output]
+    read = program.read_values()
+    inner = {x.product for x in program.sites if x.activation != program.output}
 
-    def broken(step: Step) -> bool:
-        if not step.t and INIT in needed and not all(_is_set(step.now[i]) for i in read):
+    def broken(step: Step, i: int) -> bool:
+        if i in read and INIT in needed and not step.t and not _is_set(step.now[i]):
             return True
-        if MEANING["activations"] in needed and any(step.now[i].exceeds(ZERO) for i in read):
+        if i in read and MEANING["activations"] in needed and step.now[i].exceeds(ZERO):
             return True
-        if MEANING["updates"] in needed and step.t:
-            parts = (p for x in inner for p in (step.effective[x.product], step.propagating[x.product]))
-            if any(p.exceeds(ZERO) for p in parts):
-                return True
-        return MEANING["logits"] in needed and step.now[program.output].exceeds(ZERO)
+        if i in inner and MEANING["updates"] in needed and step.t:
+            return step.effective[i].exceeds(ZERO) or step.propagating[i].exceeds(ZERO)
+        return i == program.output and MEANING["logits"] in needed and step.now[i].exceeds(ZERO)
 
-    path = s.trajectory(stop=broken)
-    if path.stopped or (STABLE in needed and path.settled_at is None):
+    learning = [x.product for x in program.sites if _maximal(x.name) in needed]
+
+    def meets(path: Trajectory) -> bool:
+        if path.stopped or (STABLE in needed and path.settled_at is None):
+            return False
+        return all(is_order_one(path.steps[-1].effective[i]) for i in learning)
+
+    # Bounds first: they reject most of the space, before anything splits it further, and accept what is far from edges.
+    if s.trajectory(watch=broken, limit=1, bound=Bound.LOWER).stopped:
         return False
-    last = path.steps[-1]
-    return all(is_order_one(last.effective[x.product]) for x in program.sites if _maximal(x.name) in needed)
+    upper = s.trajectory(watch=divergence(program), bound=Bound.UPPER)
+    lower = s.trajectory(watch=broken, bound=Bound.LOWER)
+    if lower.stopped and agree(s, lower, upper, until=len(lower.steps)):
+        return False
+    if None not in (lower.settled_at, upper.settled_at) and agree(s, lower, upper):
+        if any(upper.steps[-1].effective[i].falls_below(ZERO) for i in learning):
+            return False
+        if uncut(lambda: meets(lower) and meets(s.trajectory(watch=broken, bound=Bound.UPPER))):
+            return True
+    return meets(s.trajectory(watch=broken))
 
 
 def _is_set(scale: Scale) -> bool:

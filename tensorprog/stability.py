@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from tensorprog.alignment import Alignment
-from tensorprog.calculus import Bound
+from tensorprog.bound import Bound
 from tensorprog.errors import Unsupported
 from tensorprog.exponent import INFINITE, ZERO, ZERO_SIZE, Exponent, symbol
 from tensorprog.losses import Loss

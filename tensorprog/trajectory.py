@@ -18,7 +18,8 @@ from itertools import pairwise
 
 from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.backward import Backward, backward
-from tensorprog.calculus import Bound, Calculus, Piece
+from tensorprog.bound import Bound
+from tensorprog.calculus import Calculus, Piece
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Gradient, Multiple, Optimizer, Outer, Parameter
@@ -27,7 +28,7 @@ from tensorprog.parametrizations import ABC
 from tensorprog.program import Data, MatMul, Program, Weight
 from tensorprog.scale import NOTHING, Reason, Scale, Term
 
-__all__ = ["Step", "Trajectory", "diverged", "unrolled"]
+__all__ = ["Step", "Trajectory", "Watch", "diverged", "divergence", "unrolled"]
 
 PATIENCE = 12
 """Steps beyond the number of weights that a trajectory may take to settle."""
@@ -64,9 +65,9 @@ class Step:
     """
 
     t: int
-    initial: tuple[Scale, ...]
-    change: tuple[Scale, ...]
-    now: tuple[Scale, ...]
+    initial: Sequence[Scale]
+    change: Sequence[Scale]
+    now: Sequence[Scale]
     effective: Mapping[int, Scale]
     propagating: Mapping[int, Scale]
     chi: Scale
@@ -107,6 +108,9 @@ class Trajectory:
         return self.steps[min(t, len(self.steps) - 1)]
 
 
+Watch = Callable[[Step, int], bool]
+
+
 class _Run:
     def __init__(
         self,
@@ -127,12 +131,13 @@ class _Run:
 
     # -- one step
 
-    def forward(self, t: int) -> tuple[list[Scale], list[Scale], dict[int, Scale], dict[int, Scale]]:
-        """Changes of all values and the values now, with the two parts of every product."""
+    def forward(self, t: int, watch: Watch | None) -> Step | None:
+        """Changes of all values and the values now, with the two parts of every product; None where watch ends it."""
         delta: list[Scale] = []
         now: list[Scale] = []
         effective: dict[int, Scale] = {}
         propagating: dict[int, Scale] = {}
+        step = Step(t, self.initial, delta, now, effective, propagating, NOTHING, {})
         for i, ins in enumerate(self.program.instructions):
             if not t:
                 args = [self.initial[a] for a in ins.args]
@@ -157,7 +162,9 @@ class _Run:
                 delta.append(changed.explained("value", self._change_name(i, t)))
                 value = self.calculus.value(ins, [now[a] for a in ins.args])
                 now.append(value.explained("value", _at(self.names[i], t)) if delta[i] else self.initial[i])
-        return delta, now, effective, propagating
+            if watch is not None and watch(step, i):
+                return None
+        return step
 
     def _change_name(self, index: int, t: int) -> str:
         return f"Delta {_at(self.names[index], t)}"
@@ -238,11 +245,10 @@ class _Run:
             self.history[p.weight].append(p.gradient)
         return {p.weight: p.gradient for p in network}
 
-    def look(self, t: int) -> Step:
+    def look(self, t: int, watch: Watch | None) -> Step | None:
         """The forward half of a step; its gradients are not known yet."""
-        delta, now, effective, propagating = self.forward(t)
-        chi = self.loss.gradient(now[self.program.output])
-        return Step(t, tuple(self.initial), tuple(delta), tuple(now), effective, propagating, chi, {})
+        step = self.forward(t, watch)
+        return None if step is None else replace(step, chi=self.loss.gradient(step.now[self.program.output]))
 
     def learn(self, step: Step) -> Step:
         """The backward half: gradients at these weights or perturbed ones, and the update that the next step sees."""
@@ -265,6 +271,7 @@ def unrolled(
     steps: int,
     limit: int,
     stop: Callable[[Step], bool] | None = None,
+    watch: Watch | None = None,
     bound: Bound = Bound.EXACT,
     alignment: Alignment = DERIVED,
 ) -> Trajectory:
@@ -277,6 +284,8 @@ def unrolled(
         steps: report at least these.
         limit: give up looking for a settled step after so many.
         stop: end at the first step for which this is true.
+        watch: asked after every instruction i of a step's forward pass, with the step so far: end at once. What comes
+            after need not be derived then, and splits no region.
         bound: everything, or cheap bounds.
         alignment: of weights with what they act on, derived or assumed.
     """
@@ -287,7 +296,10 @@ def unrolled(
     while True:
         t = len(done)
         before = run.calculus.knowledge
-        done.append(run.look(t))
+        seen = run.look(t, watch)
+        if seen is None:
+            return Trajectory(tuple(done), None, None, stopped=True)
+        done.append(seen)
         if stop is not None and stop(done[t]):
             return Trajectory(tuple(done), None, None, stopped=True)
         if t == 1 and optimizer.linear and loss.degree and not program.limited:
@@ -334,6 +346,12 @@ def _same_sizes(done: list[Step]) -> bool:
 def diverged(step: Step, program: Program) -> bool:
     """Some value that a later layer reads diverges: the regime is known, later steps only confirm it."""
     return any(step.now[i].exceeds(ZERO) for i in program.read_values())
+
+
+def divergence(program: Program) -> Watch:
+    """Ends a trajectory at the first value that diverges though a later layer reads it."""
+    read = program.read_values()
+    return lambda step, i: i in read and step.now[i].exceeds(ZERO)
 
 
 def _fed_back(initial: Step, first: Step) -> Exponent | None:

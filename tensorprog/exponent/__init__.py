@@ -12,6 +12,7 @@ from tensorprog.exponent.value import (
     Table,
     current_region,
     known_le,
+    known_lt,
     largest,
     maximal,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "current_region",
     "exponent",
     "known_le",
+    "known_lt",
     "largest",
     "maximal",
     "symbol",

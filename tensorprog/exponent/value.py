@@ -24,7 +24,18 @@ from tensorprog.errors import ExponentError, Undecided
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["INFINITE", "ONE", "ZERO", "ZERO_SIZE", "Exponent", "ExponentLike", "known_le", "largest", "maximal"]
+__all__ = [
+    "INFINITE",
+    "ONE",
+    "ZERO",
+    "ZERO_SIZE",
+    "Exponent",
+    "ExponentLike",
+    "known_le",
+    "known_lt",
+    "largest",
+    "maximal",
+]
 
 ExponentLike = Any  # int | Fraction | str | sympy.Expr | Exponent: spelled out by `exponent`
 
@@ -372,6 +383,11 @@ def known_le(a: Exponent, b: Exponent) -> bool:
         return a.num * b.den <= b.num * a.den
     region = current_region.get()
     return region is not None and region.known_le(a, b)
+
+
+def known_lt(a: Exponent, b: Exponent) -> bool:
+    """True where ``a < b`` is certain: a form that is nowhere negative on a region is positive or zero on all of it."""
+    return known_le(a, b) and not known_le(b, a)
 
 
 def largest(exponents: Iterable[Exponent]) -> Exponent:

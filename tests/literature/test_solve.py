@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from fractions import Fraction
 
 import pytest
 
 import tensorprog as tp
 from tensorprog.derive import derive_setting
+from tensorprog.exponent import ZERO, Exponent
 
 ONE, TWO = tp.mlp(hidden_layers=1), tp.mlp(hidden_layers=2)
 
@@ -71,3 +73,33 @@ def test_solutions_are_maximal_derivations_and_points_beside_them_are_none() -> 
         d = derive_setting(found.setting.at(at))
         assert (d.learning == "maximal") == (shift == 0)
         assert found.contains(**at) == (shift == 0)
+
+
+@pytest.mark.parametrize(("program", "start"), [("mlp", "mup"), ("mlp", "sp"), ("transformer", "mup")])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_solutions_hold_at_random_points_and_nothing_else_does(program: str, start: str, optimizer: str) -> None:
+    """Points on and off the solutions, each derived directly."""
+    net = tp.mlp(hidden_layers=3) if program == "mlp" else tp.transformer(blocks=1)
+    free = ("c_input", "c_hidden", "c_readout")
+    found = tp.solve(net, start, free=free, bounded="updates", maximal=start == "mup", optimizer=optimizer)
+    draw = random.Random(f"{program} {start} {optimizer}")
+    around = found.point if found else dict.fromkeys(free, Exponent(0))
+    agreed = 0
+    for _ in range(25):
+        at = {s: e + Fraction(draw.randint(-2, 2), 2) * draw.randint(0, 1) for s, e in around.items()}
+        d = derive_setting(found.setting.at(at))
+        last = d.path.steps[-1]
+        sites = [x for x in net.sites if x.activation != net.output]
+        bounded = all(not step.now[i].exceeds(ZERO) for step in d.path.steps for i in net.read_values())
+        parts = [
+            p
+            for step in d.path.steps[1:]
+            for x in sites
+            for p in (step.effective[x.product], step.propagating[x.product])
+        ]
+        holds = bounded and d.path.settled_at is not None and not any(p.exceeds(ZERO) for p in parts)
+        if start == "mup":
+            holds = holds and all(last.effective[x.product].top == ZERO for x in net.sites if x.weight.trained)
+        assert found.contains(**at) == holds, at
+        agreed += holds
+    assert agreed

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import tensorprog as tp
-from tensorprog.calculus import Bound
+from tensorprog.bound import Bound
+from tensorprog.exponent import ZERO
 from tensorprog.phase import bounded_phase, phase_of
+from tensorprog.program import Apply
 from tensorprog.regimes import Learning
 from tensorprog.setting import Setting, setting
 from tensorprog.trajectory import diverged
@@ -73,3 +75,14 @@ def test_growth_that_one_step_proves_shows_in_later_ones(seed: int, monkeypatch:
     assert (early.growth is None) == (late.growth is None) or any(diverged(step, s.program) for step in late.steps)
     if early.growth is not None and late.growth is not None:
         assert early.growth <= late.growth
+
+
+@pytest.mark.parametrize("seed", [*range(30), 5402])
+def test_bounded_functions_stay_bounded(seed: int) -> None:
+    """5402: a change of a few coordinates under saturated others was expanded as if it were small."""
+    s = replace(drawn(seed), program=tp.mlp(hidden_layers=3, activation="tanh"))
+    for step in s.trajectory(steps=3).steps:
+        for i, ins in enumerate(s.program.instructions):
+            if isinstance(ins, Apply):
+                assert not step.now[i].exceeds(ZERO), (str(s), step.t)
+                assert not step.change[i].exceeds(ZERO), (str(s), step.t)
