@@ -16,6 +16,7 @@ from tensorprog.regimes import Finding, Learning, Regime, Verdict
 from tensorprog.report.notebook import Display
 from tensorprog.scale import Scale
 from tensorprog.setting import Setting
+from tensorprog.subleading import Subleading, listed, parts, subleading
 from tensorprog.trajectory import Step, Trajectory
 
 if TYPE_CHECKING:
@@ -171,11 +172,39 @@ class Derivation(Display):
         Raises:
             UnknownName: listing the targets of this program.
         """
-        self._check_step(step)
-        table = scales(self.setting.program, self.path.at(step), initial=not step)
+        table = self.scales(step)
         if target not in table:
             raise UnknownName(f"target at step {step}", target, table)
         return table[target]
+
+    def scales(self, step: int = 1) -> dict[str, Scale]:
+        """The graded scales of all targets after a step; :meth:`explain` says what the targets are."""
+        self._check_step(step)
+        return scales(self.setting.program, self.path.at(step), initial=not step)
+
+    def subleading(self, target: str, *, step: int = 1) -> tuple[Subleading, ...]:
+        """The powers of n below the leading one that the derivation knows for a quantity, largest first.
+
+        Args:
+            target: as for :meth:`explain`.
+            step: after how many optimizer steps.
+
+        Returns:
+            Terms n^q, each q below the quantity's own exponent; several of one exponent where they are different
+            terms. Empty for a quantity that is exactly zero. What the list leaves out: :mod:`tensorprog.subleading`.
+
+        Raises:
+            UnknownName: for a target that the program does not have.
+            Undecided: with free symbols, where the exponents of two terms are not ordered.
+
+        Example: the readout's propagating update under Adam is n^(1/2) by alignment; what is not aligned is n^0.
+            >>> import tensorprog as tp
+            >>> d = tp.derive(tp.mlp(hidden_layers=2), "sp", optimizer="adam", loss="ce", lr_exponent=-1)
+            >>> for term in d.subleading("readout.propagating"):
+            ...     print(term)
+            n^(0) central-limit remainder of <readout_0, Delta x_1(hidden.1)>
+        """
+        return subleading(self, target, step)
 
     def explanation(self, target: str, *, step: int = 1, depth: int = 12) -> Explanation:
         """The derivation of one exponent as a value; see :meth:`explain`."""
@@ -191,20 +220,14 @@ class Derivation(Display):
             step=step,
             derived_at=self.path.at(step).t,
             depth=depth,
-            parts=self._parts(target, step),
+            parts=self._summed(target, step),
+            subleading=() if self.setting.symbols else self.subleading(target, step=step),
         )
 
-    def _parts(self, target: str, step: int) -> list[tuple[str, Exponent]]:
+    def _summed(self, target: str, step: int) -> list[tuple[str, Exponent]]:
         """What the logits and their update are sums of."""
-        if not step or target not in ("logits", "logit_update"):
-            return []
-        here, output = self.path.at(step), self.setting.program.output
-        parts = [("logits at initialisation", here.initial[output].top)] if target == "logits" else []
-        for s in self.setting.program.sites:
-            if s.activation == output:
-                parts.append((f"{s.name}.effective", here.effective[s.product].top))
-                parts += [(f"{s.name}.propagating", here.propagating[s.product].top)] if s.trained_input else []
-        return parts
+        network = target in ("logits", "logit_update")
+        return [(part, s.top) for part, s in parts(self, target, step)] if network else []
 
     def explain(self, target: str, *, step: int = 1, depth: int = 12) -> str:
         """The rule chain of one exponent: which term dominates, by which alignment, rule and reference.
@@ -235,6 +258,8 @@ class Derivation(Display):
             "settled": self.settled,
             **(rates.to_dict() if rates is not None else {}),
             "steps": [s.to_dict() for s in self.steps],
+            # With free symbols the order of two terms may be open where the leading one is not.
+            **({} if self.setting.symbols else {"subleading": list(listed(self))}),
             "assumptions": list(assumptions(self.setting, self.path)),
         }
 

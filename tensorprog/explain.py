@@ -16,6 +16,7 @@ from tensorprog.flips import Flips
 from tensorprog.report.notebook import Display
 from tensorprog.rules import FORWARD, RULES, Rule, chain, factors, name, rank
 from tensorprog.scale import Scale, Term
+from tensorprog.subleading import Subleading
 
 if TYPE_CHECKING:
     from tensorprog.setting import Setting
@@ -112,6 +113,7 @@ class Explanation(Display):
         root: the dominating term; None for exact zero.
         others: further terms of the sum, largest first, with names and reasons but no sources.
         parts: names and exponents of what adds up to the target, where that has a name.
+        subleading: the powers below it that the derivation knows, largest first; none with free symbols.
     """
 
     setting: Setting
@@ -123,6 +125,7 @@ class Explanation(Display):
     root: Node | None
     others: tuple[Node, ...] = ()
     parts: tuple[tuple[str, Exponent], ...] = ()
+    subleading: tuple[Subleading, ...] = ()
 
     @property
     def references(self) -> list[str]:
@@ -155,6 +158,7 @@ class Explanation(Display):
             "parts": {part: str(e) for part, e in self.parts},
             "derivation": None if self.root is None else self.root.to_dict(),
             "further_terms": [n.to_dict() for n in self.others],
+            "subleading": [s.to_dict() for s in self.subleading],
             "references": self.references,
         }
 
@@ -174,13 +178,14 @@ def explanation(
     derived_at: int,
     depth: int,
     parts: Iterable[tuple[str, Exponent]] = (),
+    subleading: tuple[Subleading, ...] = (),
 ) -> Explanation:
     """Unfold the dominating term of a scale.
 
     Args:
         scale: what to explain.
         setting: names the weights and their exponents.
-        target, meaning, step, derived_at, parts: what the scale is, as in :class:`Explanation`.
+        target, meaning, step, derived_at, parts, subleading: what the scale is, as in :class:`Explanation`.
         depth: levels of named values to unfold below the result.
     """
     terms = sorted(scale.terms, key=lambda t: (t.exponent < scale.top, rank(t)))
@@ -188,7 +193,7 @@ def explanation(
         return Explanation(setting, target, meaning, step, derived_at, scale.top, None, (), tuple(parts))
     root = _Unfolding(setting, terms[0], depth).node(terms[0], target)
     others = tuple(_Unfolding(setting, t, 0).node(t, name(t)) for t in terms[1:])
-    return Explanation(setting, target, meaning, step, derived_at, scale.top, root, others, tuple(parts))
+    return Explanation(setting, target, meaning, step, derived_at, scale.top, root, others, tuple(parts), subleading)
 
 
 class _Unfolding:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tensorprog.corrections import corrections
 from tensorprog.derivation import Derivation
 from tensorprog.derive import derive_setting
 from tensorprog.exponent import ZERO, Exponent, largest
 from tensorprog.regimes import Regime
 from tensorprog.setting import Setting
+from tensorprog.subleading import Subleading
 from validation.measure import OUTPUT, Quantity
 
 __all__ = ["Key", "Prediction", "parts", "predictions"]
@@ -27,7 +27,7 @@ class Prediction:
         site: of the weight, or ``measure.OUTPUT``.
         step: optimizer steps taken.
         exponent: e of n^e; for a regime, of the fastest growing value that a later layer reads.
-        corrections: sub-leading exponents that the derivation knows, largest first.
+        subleading: the terms below it that the derivation knows, largest first.
         transient: of a bounded function of something that diverges, the exponent that shows before it saturates.
         regime: set where the whole network's regime is the claim: a catastrophic setting makes no other.
     """
@@ -36,13 +36,18 @@ class Prediction:
     quantity: Quantity
     step: int
     exponent: Exponent
-    corrections: tuple[Exponent, ...] = ()
+    subleading: tuple[Subleading, ...] = ()
     transient: Exponent | None = None
     regime: Regime | None = None
 
     @property
     def key(self) -> Key:
         return self.site, self.quantity, self.step
+
+    @property
+    def corrections(self) -> tuple[Exponent, ...]:
+        """The exponents of the terms below it, each once, largest first."""
+        return tuple(dict.fromkeys(s.exponent for s in self.subleading))
 
     @property
     def stated(self) -> str:
@@ -77,13 +82,13 @@ def predictions(of: Setting, steps: Iterable[int]) -> list[Prediction]:
             }
             for q, v in values.items():
                 if v is not None:
-                    known = corrections(derived, f"{site.name}.{q.value}", step=t)
+                    known = derived.subleading(f"{site.name}.{q.value}", step=t)
                     found.append(Prediction(site.name, q, t, v, known))
         for name, _ in of.program.observed:
             seen = {Quantity.ACTIVATION: at.sites[name].activation, Quantity.FEATURE: at.sites[name].feature}
             for q, v in seen.items():
                 if v is not None:
-                    found.append(Prediction(name, q, t, v, corrections(derived, f"{name}.{q.value}", step=t)))
+                    found.append(Prediction(name, q, t, v, derived.subleading(f"{name}.{q.value}", step=t)))
         network = {
             Quantity.LOGITS: at.logits,
             Quantity.LOGIT_UPDATE: at.logit_update,
@@ -91,7 +96,7 @@ def predictions(of: Setting, steps: Iterable[int]) -> list[Prediction]:
         }
         for q, v in network.items():
             if v is not None:
-                known = corrections(derived, q.value, step=t)
+                known = derived.subleading(q.value, step=t)
                 saturates = q is Quantity.LOSS_GRADIENT and v < at.logits
                 found.append(Prediction(OUTPUT, q, t, v, known, at.logits if saturates else None))
     return found

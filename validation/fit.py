@@ -13,7 +13,7 @@ seeds. Its error has two sources, each with its own interval, and the wider inte
 
 Taking the wider one covers at least 95%. Natural logarithms throughout; the slope does not depend on the base.
 
-The two-term fit adds a correction whose exponent the theory knows (:mod:`tensorprog.corrections`), d below the leading
+The two-term fit adds a correction whose exponent the theory knows (:mod:`tensorprog.subleading`), d below the leading
 one. Terms of different sign patterns are uncorrelated and add in quadrature:
 
     log size = log A + s log n + log(1 + R (n / m)^-2d) / 2,      0 <= R <= 1

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tensorprog.corrections import corrections
 from tensorprog.errors import SettingError
 from tensorprog.exponent import Exponent
 from tensorprog.trace.model import Traced
@@ -118,7 +117,7 @@ def validate_model(
         if sizes is None or not found:
             continue
         first = max(found, key=lambda name: found[name])
-        below = corrections(d, f"{first}.{quantity}", step=step)
+        below = [s.exponent for s in d.subleading(f"{first}.{quantity}", step=step)]
         fit, judged = assess(sizes, found[first], below, gap)
         rows.append(Row(site, quantity, found[first], fit, judged.verdict, judged.reason))
     return Outcome(tuple(rows), step, tuple(widths), seeds)

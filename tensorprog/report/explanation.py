@@ -39,6 +39,8 @@ def explanation_document(e: Explanation) -> Document:
         blocks.append(Steps("Of initial weights and data alone", tuple(s for initial, s in steps if initial)))
     if e.others:
         blocks.append(Bullets("Further terms of the sum", tuple(_other(n) for n in e.others)))
+    if e.subleading:
+        blocks.append(Bullets("Sub-leading powers", tuple(map(str, e.subleading))))
     blocks += [Paragraph(NOTATION, "dim"), Bullets("References", tuple(refs), numbered=True)]
     return Document.of(title, [*blocks, Bullets("Assumes", assumptions(e.setting))])
 

@@ -118,6 +118,9 @@ n^(0)  x_1(input) ~ relu(h_1(input))
 n^(0)  h_1(input) ~ input_0 x
 n^(0)  relu'(h_0(hidden.1))
 
+Sub-leading powers
+  - n^(0) central-limit remainder of <readout_0, Delta x_1(hidden.1)>
+
 n^(e): coordinate size, RMS over entries. h, x: values of a layer before and after its nonlinearity;
 dh, dx: the loss gradients there; chi = dL/df. Index t: after t steps, Delta x_t = x_t - x_0; a sum
 stands by its dominating term. W_0[i, :], W_0[:, i]: row and column i of the initial weight W.

@@ -10,7 +10,6 @@ from itertools import combinations, product
 import pytest
 
 import tensorprog as tp
-from tensorprog.corrections import corrections
 from tensorprog.derive import derive_setting
 from tensorprog.errors import UnknownName
 from tensorprog.exponent import exponent
@@ -117,14 +116,14 @@ def test_corrections_are_remainders_parts_and_smaller_terms() -> None:
     d = tp.derive(tp.mlp(hidden_layers=2), "mfp", optimizer="sgd", loss="ce")
 
     def known(target: str, step: int = 1) -> list[str]:
-        return [str(e) for e in corrections(d, target, step=step)]
+        return list(dict.fromkeys(str(s.exponent) for s in d.subleading(target, step=step)))
 
     assert known("hidden.1.activation") == ["-1/2"]  # x_0 is n^-1/2 under an update of n^0
     assert known("readout.propagating") == ["-1/2"]  # the central-limit remainder of an aligned sum
     assert known("logits") == ["-1/2", "-1"]  # the effective update, and f_0
     assert known("hidden.1.activation", 0) == []
     zero = tp.derive(tp.mlp(hidden_layers=2), "mup", zero_readout=True)
-    assert corrections(zero, "hidden.1.effective", step=1) == ()
+    assert zero.subleading("hidden.1.effective") == ()
     for name in QUICK.cases:
         s = CASES[name].setting
         for p in predictions(s, (1, 3)):
