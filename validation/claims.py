@@ -13,7 +13,7 @@ from tensorprog.setting import Setting
 from tensorprog.subleading import Subleading
 from validation.measure import OUTPUT, Quantity
 
-__all__ = ["Key", "Prediction", "parts", "predictions"]
+__all__ = ["Key", "Prediction", "exponents", "parts", "predictions"]
 
 Key = tuple[str, Quantity, int]
 """(site, quantity, step) of a measured size."""
@@ -67,8 +67,18 @@ def predictions(of: Setting, steps: Iterable[int]) -> list[Prediction]:
     measured = sorted(steps)
     if derived.regime is Regime.CATASTROPHIC:
         return [_regime(derived, measured[-1])]
+    return exponents(derived, measured)
+
+
+def exponents(derived: Derivation, steps: Iterable[int]) -> list[Prediction]:
+    """Every exponent of a derivation for initialisation and the given steps, whatever its regime.
+
+    Where it has not settled, steps that it does not reach are left out.
+    """
+    of = derived.setting
     found: list[Prediction] = []
-    for t in (0, *measured):
+    reached = [t for t in sorted(steps) if derived.settled or t < len(derived.path.steps)]
+    for t in (0, *reached):
         at = derived.step(t)
         for site in of.program.sites:
             e = at.sites[site.name]

@@ -37,7 +37,18 @@ from enum import Enum
 import numpy as np
 from scipy.stats import t as student
 
-__all__ = ["Correction", "ErrorSource", "Fit", "Sizes", "curvature", "fit", "fit_two_terms"]
+__all__ = [
+    "Correction",
+    "ErrorSource",
+    "Fit",
+    "Sizes",
+    "bends",
+    "curvature",
+    "fit",
+    "fit_two_terms",
+    "logarithms",
+    "mean_square",
+]
 
 Sizes = Mapping[int, Mapping[int, float]]
 """Measured coordinate sizes: width -> seed -> size."""
@@ -128,7 +139,7 @@ def fit(sizes: Sizes, *, confidence: float = 0.95) -> Fit:
     """
     seeds, kinds = _sorted_out(sizes)
     widths = kinds["usable"]
-    x, table = _logarithms(sizes, widths, seeds)
+    x, table = logarithms(sizes, widths, seeds)
     slope, half, source = _slope(x, table, confidence)
     means = table.mean(axis=1) if widths else np.zeros(0)
     return Fit(
@@ -156,7 +167,7 @@ def _sorted_out(sizes: Sizes) -> tuple[list[int], dict[str, list[int]]]:
     return seeds, kinds
 
 
-def _logarithms(sizes: Sizes, widths: Sequence[int], seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def logarithms(sizes: Sizes, widths: Sequence[int], seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """log n [widths] and log size [widths, seeds]."""
     table = np.log([[sizes[n][s] for s in seeds] for n in widths]) if widths else np.zeros((0, len(seeds)))
     return np.log(np.array(widths, dtype=float)), table
@@ -180,11 +191,11 @@ def _slope(x: np.ndarray, table: np.ndarray, confidence: float) -> tuple[float, 
     if widths < 3:
         return slope, math.inf, ErrorSource.NONE
     bend = means - means.mean() - slope * centred
-    source, square, quantile = _error(table, float(bend @ bend), widths - 2, confidence)
+    source, square, quantile = mean_square(table, float(bend @ bend), widths - 2, confidence)
     return slope, quantile * math.sqrt(square / (seeds * spread)), source
 
 
-def _error(table: np.ndarray, bend: float, freedom: int, confidence: float) -> tuple[ErrorSource, float, float]:
+def mean_square(table: np.ndarray, bend: float, freedom: int, confidence: float) -> tuple[ErrorSource, float, float]:
     """The mean square with the wider interval: (its source, the mean square, Student's quantile).
 
     Args:
@@ -200,6 +211,18 @@ def _error(table: np.ndarray, bend: float, freedom: int, confidence: float) -> t
         for source, (square, dof) in errors.items()
     ]
     return max(found, key=lambda e: e[2] * math.sqrt(e[1]))
+
+
+def bends(logs: np.ndarray, below: float, centred: np.ndarray) -> np.ndarray:
+    """log(1 + R (n / m)^-2d) / 2 [ratios, widths]: what a second term adds to the logarithm of the first.
+
+    Args:
+        logs: log R, R the ratio of the squares at the middle width.
+        below: d, how far its exponent is below the leading one.
+        centred: log(n / m).
+    """
+    result: np.ndarray = np.logaddexp(0.0, logs[:, None] - 2 * below * centred[None, :]) / 2
+    return result
 
 
 FEWEST_TWO_TERM_WIDTHS = 5
@@ -218,18 +241,19 @@ def fit_two_terms(sizes: Sizes, below: float, *, confidence: float = 0.95) -> Fi
     plain = fit(sizes, confidence=confidence)
     if len(plain.widths) < FEWEST_TWO_TERM_WIDTHS or plain.excluded or plain.zeros:
         return None
-    x, table = _logarithms(sizes, plain.widths, plain.seeds)
+    x, table = logarithms(sizes, plain.widths, plain.seeds)
     means, centred = table.mean(axis=1), x - x.mean()
     spread = float(centred @ centred)
     # R from no second term to as large as the first in the middle; evenly in its logarithm beyond the first steps.
     shares = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 60)])
-    bends = np.log1p(shares[:, None] * np.exp(-2 * below * centred)[None, :]) / 2
-    residual = means[None, :] - bends
+    with np.errstate(divide="ignore"):
+        curves = bends(np.log(shares), below, centred)
+    residual = means[None, :] - curves
     residual = residual - residual.mean(axis=1)[:, None]
     slopes = residual @ centred / spread
     squares = ((residual - slopes[:, None] * centred[None, :]) ** 2).sum(axis=1)
     best = int(squares.argmin())
-    source, square, quantile = _error(table, float(squares[best]), len(x) - 3, confidence)
+    source, square, quantile = mean_square(table, float(squares[best]), len(x) - 3, confidence)
     # k SSE(s, R) <= k SSE_min + t^2 mean square: an interval of slopes around each conditional fit that can reach it.
     room = squares[best] + quantile**2 * square / len(plain.seeds) - squares
     halves = np.sqrt(np.maximum(room, 0) / spread)
@@ -241,7 +265,7 @@ def fit_two_terms(sizes: Sizes, below: float, *, confidence: float = 0.95) -> Fi
         slope=slope,
         low=float((slopes - halves)[possible].min()),
         high=float((slopes + halves)[possible].max()),
-        prefactor=math.exp(float((means - bends[best]).mean()) - slope * float(x.mean())),
+        prefactor=math.exp(float((means - curves[best]).mean()) - slope * float(x.mean())),
         source=source,
         correction=Correction(below, middle * share ** (1 / (2 * below))),
     )
@@ -255,26 +279,11 @@ def curvature(sizes: Sizes, *, confidence: float = 0.95) -> int:
     plain = fit(sizes)
     if len(plain.widths) < 4 or plain.excluded or plain.zeros:
         return 0
-    x, table = _logarithms(sizes, plain.widths, plain.seeds)
+    x, table = logarithms(sizes, plain.widths, plain.seeds)
     centred = x - x.mean()
     basis = np.vander(centred, 3)
     coefficients = np.linalg.lstsq(basis, table.mean(axis=1), rcond=None)[0]
     bend = table.mean(axis=1) - basis @ coefficients
-    _, square, quantile = _error(table, float(bend @ bend), len(x) - 3, confidence)
+    _, square, quantile = mean_square(table, float(bend @ bend), len(x) - 3, confidence)
     half = quantile * math.sqrt(square / len(plain.seeds) * float(np.linalg.inv(basis.T @ basis)[0, 0]))
     return 0 if abs(coefficients[0]) <= half else int(np.sign(coefficients[0]))
-
-
-def crossing(sizes: Sizes, slope: float, below: float) -> float:
-    """The width at which both terms of a two-term law with this leading slope are equal; least squares.
-
-    Unlike :func:`fit_two_terms` without a bound on R: "if the claim holds, from which width on does it show?"
-    """
-    plain = fit(sizes)
-    x, table = _logarithms(sizes, plain.widths, plain.seeds)
-    middle = float(x.mean())
-    shares = np.geomspace(1e-6, 1e12, 400)
-    bends = np.log1p(shares[:, None] * np.exp(-2 * below * (x - middle))[None, :]) / 2
-    residual = table.mean(axis=1)[None, :] - slope * x[None, :] - bends
-    squares = ((residual - residual.mean(axis=1)[:, None]) ** 2).sum(axis=1)
-    return float(math.exp(middle) * shares[int(squares.argmin())] ** (1 / (2 * below)))

@@ -17,6 +17,7 @@ from tensorprog.parametrizations import Parametrization, parametrization
 from tensorprog.setting import Setting
 from validation.cases import QUICK, Case, Suite, case
 from validation.claims import Key, Prediction, parts, predictions
+from validation.crossing import Crossing, crossings
 from validation.fit import Fit, Sizes, fit
 from validation.measure import Quantity
 from validation.realize import Realization
@@ -96,6 +97,7 @@ class Validation:
         device: what it ran on, in words.
         against: the parametrization whose predictions were judged, where it is not the cases' own.
         failures: runs that have no measurements.
+        crossings: where the terms of every measured size exchange dominance.
         files: the report's files by kind.
     """
 
@@ -109,6 +111,7 @@ class Validation:
     device: str
     against: str | None = None
     failures: tuple[Failure, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
 
     def count(self, verdict: Verdict) -> int:
@@ -136,6 +139,7 @@ class Validation:
             "steps": list(self.steps),
             "device": self.device,
             "failures": [vars(f) for f in self.failures],
+            "crossings": [c.to_dict() for c in self.crossings],
             "files": {kind: str(path) for kind, path in self.files.items()},
         }
 
@@ -163,6 +167,8 @@ def validate(
     device: str = "cpu",
     against: str | Parametrization | None = None,
     progress: bool = True,
+    train: bool = True,
+    report: bool = True,
 ) -> Validation:
     """Train networks at several widths and judge every predicted exponent of the cases.
 
@@ -178,14 +184,17 @@ def validate(
         against: judge the runs against the predictions of another parametrization ("I claim this is muP"), everything
             else as in the case, its global learning-rate exponent included.
         progress: show a progress bar with the time left, on stderr, where that is a terminal.
+        train: train what is not recorded; else that is an error, and the device need not be there.
+        report: write the report; else nothing but records is written.
 
     Raises:
-        SettingError, UnknownName: for widths, seeds or steps that make no sense, and unknown cases.
+        SettingError, UnknownName: for widths, seeds or steps that make no sense, unknown cases, and missing records.
     """
     chosen = [case(c) for c in (suite.cases if cases is None else cases)]
     if not chosen or len({c.name for c in chosen}) != len(chosen):
         raise SettingError("validate, cases", [c.name for c in chosen], "needs at least one case, each name once")
-    _usable(device)
+    if train:
+        _usable(device)
     grid = _whole("widths", suite.widths if widths is None else widths, least=2)
     measured = _whole("steps", suite.steps if steps is None else steps, least=1)
     replicates = _whole("seeds", [suite.seeds if seeds is None else seeds], least=1)[0]
@@ -200,9 +209,17 @@ def validate(
     }
     records = Records(Path(out) / RECORDS)
     missing = [r for r in runs.values() if r.key not in records]
+    if missing and not train:
+        got = f"{len(missing)} of {len(runs)} networks missing"
+        raise SettingError("validate, records", got, f"needs all of them in {str(records.path)!r}")
     execute(missing, records, workers=count, progress=progress)
     found = {at: records[run.key] for at, run in runs.items()}
-    findings = [f for c in chosen for f in judged(c, _sizes(c, found), measured, claimed)]
+    findings: list[Finding] = []
+    crossed: list[Crossing] = []
+    for c in chosen:
+        table = _sizes(c, found)
+        findings += judged(c, table, measured, claimed)
+        crossed += crossings(c.name, _claim(c, claimed), table, measured, _gap(c, claimed))
     result = Validation(
         tuple(findings),
         records.path,
@@ -214,10 +231,12 @@ def validate(
         device=", ".join(dict.fromkeys(r.device for r in found.values() if r.device)) or device_name(device),
         against=None if claimed is None else str(claimed),
         failures=tuple(Failure(*at, r.failure) for at, r in found.items() if r.failure),
+        crossings=tuple(crossed),
     )
-    from validation.report import write
+    if report:
+        from validation.report import write
 
-    result.files.update(write(result, Path(out)))
+        result.files.update(write(result, Path(out)))
     return result
 
 
@@ -235,8 +254,8 @@ def judged(
     c: Case, table: dict[Key, dict[int, dict[int, float]]], steps: Sequence[int], claimed: Parametrization | None = None
 ) -> list[Finding]:
     """Fit and judge every prediction of one case, or of the same setting in the claimed parametrization."""
-    claim = c.setting if claimed is None else replace(c.setting, parametrization=claimed)
-    gap = min(rival_gap(c.setting), rival_gap(claim))
+    claim = _claim(c, claimed)
+    gap = _gap(c, claimed)
     found: dict[Key, Finding] = {}
     for p in predictions(claim, steps):
         if p.quantity is Quantity.REGIME:
@@ -245,6 +264,16 @@ def judged(
         fitted, judgement = assess(sizes, p.exponent, p.corrections, gap, transient=p.transient)
         found[p.key] = Finding(c, p, sizes, fitted, judgement, gap)
     return [_reconsidered(f, found, claim, table, gap) for f in found.values()]
+
+
+def _claim(c: Case, claimed: Parametrization | None) -> Setting:
+    """The setting whose predictions are judged."""
+    return c.setting if claimed is None else replace(c.setting, parametrization=claimed)
+
+
+def _gap(c: Case, claimed: Parametrization | None) -> Fraction:
+    """The distance to the nearest rivals of its predictions."""
+    return min(rival_gap(c.setting), rival_gap(_claim(c, claimed)))
 
 
 def _reconsidered(

@@ -28,6 +28,7 @@ verdicts of the whole procedure on synthetic laws are measured by :mod:`validati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -37,7 +38,8 @@ from math import gcd, lcm
 from tensorprog.exponent import Exponent
 from tensorprog.setting import Setting
 from validation.claims import Key
-from validation.fit import Correction, ErrorSource, Fit, Sizes, crossing, curvature, fit, fit_two_terms
+from validation.fit import Correction, ErrorSource, Fit, Sizes, curvature, fit, fit_two_terms
+from validation.two_powers import two_powers
 
 __all__ = [
     "ALLOWANCE",
@@ -131,7 +133,8 @@ def assess(
             return two, Judgement(Verdict.AGREES, f"{judged.reason}; {note}")
     bend, between = curvature(sizes), p - below + allowance < plain.slope < p
     if wrong and plain.slope < p and (bend > 0 or (between and bend == 0)):
-        equal = Correction(below, crossing(sizes, p, below))
+        law = two_powers(sizes, p, p - below)
+        equal = Correction(below, math.inf if law is None else law.crossing.value)
         if equal.crossing <= LATEST * max(plain.widths):
             why = f"between {predicted} and its correction n^{corrections[0]}, which bends the slope"
             enough = f"it would decide from width {_round(_enough(equal, allowance))} on"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tensorprog import __version__
 from tensorprog.cli.check import CHECK, check
+from tensorprog.cli.crossing import CROSSING, crossing
 from tensorprog.cli.options import SYMBOLS, setting_groups
 from tensorprog.cli.output import OUTPUT
 from tensorprog.cli.parser import Given, Group, Option, UsageError, parse, shortened
@@ -125,6 +126,14 @@ VERBS: dict[str, Verb] = {
         "tensorprog validate --suite quick --out validation-out",
         VALIDATION,
         validate,
+    ),
+    "crossing": Verb(
+        "the widths at which the terms of measured sizes exchange dominance",
+        "Fit the prefactors of the two leading powers of every measured size and say where they cross, with its error. "
+        "Trains what validate trains, with the same options, or reads the folder of an earlier run.",
+        "tensorprog crossing --cases sp-adam-ce-2 --out crossing-out",
+        CROSSING,
+        crossing,
     ),
     "sweep": Verb(
         "the measured largest stable and the optimal learning rate over widths, against the predicted exponent",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tensorprog.cli.entries import split
 from tensorprog.cli.options import read_setting, setting_groups
@@ -14,9 +14,11 @@ from tensorprog.cli.parser import NUMBERS, Given, Group, Option, UsageError, int
 from tensorprog.parametrizations import PARAMETRIZATIONS, Parametrization, parametrization
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from validation.cases import Case, Suite
 
-__all__ = ["VALIDATION", "read_device", "read_folder", "read_numbers", "validate"]
+__all__ = ["VALIDATION", "read_device", "read_folder", "read_numbers", "read_run", "show", "validate"]
 
 DEVICES = ("auto", "cpu", "cuda")
 LARGEST_WIDTH = 1 << 20
@@ -64,6 +66,36 @@ VALIDATION = [
 
 def validate(given: Given) -> int:
     """Train, measure, judge; 1 where a prediction disagrees."""
+    options = read_run(given)
+    from validation.report import renderable
+    from validation.run import validate as run
+
+    out = read_folder(given, "validation-out")
+    with naming("--widths"):
+        result = run(out, **options)
+    if "--json" in given:
+        sys.stdout.write(json.dumps(result.to_dict(), indent=2) + "\n")
+        return 0 if result.ok else 1
+    show(renderable(result), result.files)
+    return 0 if result.ok else 1
+
+
+def show(result: RenderableType, files: Mapping[str, Path]) -> None:
+    """Print a result for people and where its files are."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(result)
+    for kind, path in files.items():
+        console.print(f"{kind}: {path}", highlight=False, soft_wrap=True)
+
+
+def read_run(given: Given) -> dict[str, Any]:
+    """What to train and how, as the arguments of :func:`validation.run.validate`.
+
+    Raises:
+        UsageError: naming the option; also where the harness is not installed.
+    """
     one = [o.flag for group in _SETTING for o in group.options if o.flag in given]
     for flag in ("--suite", "--quick", "--cases"):
         if one and flag in given:
@@ -77,42 +109,22 @@ def validate(given: Given) -> int:
     if widths is not None and len(widths) < FEWEST_WIDTHS:
         got = shortened(given.text("--widths"))
         raise UsageError("--widths", f"got {got}; needs at least {FEWEST_WIDTHS} widths, or no slope can be judged")
-    steps = read_numbers(given, "--steps", MANY)
-    seeds = given.integer("--seeds", 0, 1, MANY) or None
-    workers = given.integer("--workers", 0, 1, MANY) or None
-    against = _claim(given)
-    device = read_device(given)
+    options: dict[str, Any] = {
+        "widths": widths,
+        "steps": read_numbers(given, "--steps", MANY),
+        "seeds": given.integer("--seeds", 0, 1, MANY) or None,
+        "workers": given.integer("--workers", 0, 1, MANY) or None,
+        "against": _claim(given),
+        "device": read_device(given),
+    }
     try:
+        import validation.report
+        import validation.run  # noqa: F401
         from validation.cases import Case
-        from validation.report import renderable
-        from validation.run import validate as run
     except ModuleNotFoundError as error:
         raise UsageError("", f"needs {error.name}; {EXTRA}") from error
-    suite = _suite(given)
     cases: Sequence[Case | str] | None = _cases(given) if setting is None else [Case(str(setting), setting)]
-    out = read_folder(given, "validation-out")
-    with naming("--widths"):
-        result = run(
-            out,
-            suite=suite,
-            cases=cases,
-            widths=widths,
-            seeds=seeds,
-            steps=steps,
-            workers=workers,
-            device=device,
-            against=against,
-        )
-    if "--json" in given:
-        sys.stdout.write(json.dumps(result.to_dict(), indent=2) + "\n")
-        return 0 if result.ok else 1
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(renderable(result))
-    for kind, path in result.files.items():
-        console.print(f"{kind}: {path}", highlight=False, soft_wrap=True)
-    return 0 if result.ok else 1
+    return {"suite": _suite(given), "cases": cases, **options}
 
 
 def _claim(given: Given) -> Parametrization | None:
@@ -176,6 +188,8 @@ def read_folder(given: Given, default: str) -> Path:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError("--out", f"cannot make the folder {shortened(out)}: {error.strerror}") from error
+    except ValueError as error:  # a null byte
+        raise UsageError("--out", f"cannot make the folder {shortened(out)}: {error}") from error
     return out
 
 

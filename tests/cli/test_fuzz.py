@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tensorprog.cli import main
+from tensorprog.errors import SettingError
 
 PIECES = st.sampled_from(
     [
@@ -110,6 +113,17 @@ def test_assumptions(text: str) -> None:
 @given(TEXT)
 def test_numbers(text: str) -> None:
     check("predict", "--hidden-layers=1", f"--steps={text if text != '1000' else '1'}"[:12])
+
+
+@FUZZ
+@given(TEXT, TEXT)
+def test_folders_and_widths(folder: str, widths: str) -> None:
+    pytest.importorskip("torch")
+    refused = SettingError("validate, widths", widths, "needs nothing: no network is trained here")
+    with mock.patch("validation.run.validate", side_effect=refused), mock.patch("pathlib.Path.mkdir"):
+        check("crossing", folder)
+        check("crossing", f"--widths={widths}")
+        check("crossing", f"--cases={widths}", f"--out={folder}")
 
 
 @FUZZ

@@ -28,15 +28,15 @@ LINES = [
     # verbs and options
     (
         "",
-        "VERB: is missing; accepted are predict, table, max-lr, explain, formula, phase, solve, check, validate, sweep, --help, --version",
+        "VERB: is missing; accepted are predict, table, max-lr, explain, formula, phase, solve, check, validate, crossing, sweep, --help, --version",
     ),
     (
         "predikt",
-        "VERB: got 'predikt'; accepted are predict, table, max-lr, explain, formula, phase, solve, check, validate, sweep, --help, --version",
+        "VERB: got 'predikt'; accepted are predict, table, max-lr, explain, formula, phase, solve, check, validate, crossing, sweep, --help, --version",
     ),
     (
         "--json predict",
-        "VERB: got '--json'; accepted are predict, table, max-lr, explain, formula, phase, solve, check, validate, sweep, --help, --version",
+        "VERB: got '--json'; accepted are predict, table, max-lr, explain, formula, phase, solve, check, validate, crossing, sweep, --help, --version",
     ),
     ("predict --bias=yes", "--bias: got 'yes'; it is a switch and takes no value"),
     ("predict --loss ce --loss mse", "--loss: given 2 times ('ce', 'mse'); give it once"),

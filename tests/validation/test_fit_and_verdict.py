@@ -14,7 +14,7 @@ from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Builder
 from tensorprog.setting import setting
 from validation.error_rates import Law, error_rates
-from validation.fit import ErrorSource, Fit, crossing, curvature, fit, fit_two_terms
+from validation.fit import ErrorSource, Fit, curvature, fit, fit_two_terms
 from validation.measure import Quantity
 from validation.verdict import MIN_WIDTHS, Judgement, Part, Verdict, assess, judge, judge_regime, judge_sum, rival_gap
 
@@ -274,7 +274,6 @@ def test_two_term_fit_recovers_both_terms() -> None:
     assert two.correction.crossing == pytest.approx(128, rel=0.1)
     assert two.at(512) == pytest.approx(512**0.5 * math.sqrt(1.25), rel=0.01)
     assert two.correction.bend(128) == pytest.approx(0.25, rel=0.1)
-    assert crossing(two_terms(0.5, 900), 0.5, 0.5) == pytest.approx(900, rel=0.1)
 
 
 @pytest.mark.parametrize("at", [0, 32, 128, 256])

@@ -41,6 +41,6 @@ def write(validation: Validation, out: Path) -> dict[str, Path]:
             files[kind] = path(kind)
             drawn.savefig(files[kind], dpi=160)
     # Last, because it lists the files.
-    told = {**validation.to_dict(), "files": {kind: str(p) for kind, p in files.items()}}
+    told = {**validation.to_dict(), "command": made.command, "files": {kind: str(p) for kind, p in files.items()}}
     files["json"].write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     return files

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from tensorprog.derivation import ASSUMPTIONS
 from tensorprog.report.html import inline
 from validation.measure import Quantity
-from validation.report import words
+from validation.report import crossings, words
 from validation.report.plots import CLASSES, decades, panel, scale, strip
 from validation.report.provenance import Provenance, cases_of
 from validation.verdict import Verdict
@@ -54,6 +54,9 @@ def html(validation: Validation, made: Provenance) -> str:
         against=words.judged_against(validation),
         failures=words.failed(validation),
         counts=[(n, words.VERBS[v], CLASSES[v] if v is _telling(validation) else "") for v, n in _counts(validation)],
+        crossings=[c for c in validation.crossings if c.relevant],
+        law=crossings.LAW,
+        far=crossings.FAR,
         open=open_[:LISTED],
         more=open_[LISTED:],
         views=views,
@@ -93,6 +96,10 @@ def _template() -> Template:
         quantity=lambda f: words.quantity(f.prediction.quantity),
         style=lambda v: CLASSES[v],
         mark=lambda v: words.MARKS[v],
+        size=crossings.size,
+        told=crossings.told,
+        below=crossings.below,
+        power=lambda e: formulas(words.power(e)),
         listed=lambda values: ", ".join(map(str, values)),
         off=_off,
         locals=_locals,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from validation.measure import Quantity
-from validation.report import words
+from validation.report import crossings, words
 from validation.report.provenance import Provenance
 from validation.verdict import Verdict
 
@@ -24,6 +24,8 @@ FITS = 60_000
 """Characters; what a comment may have, with room for words around the report."""
 NAMED = 100
 """Findings that do not agree and have a line of their own."""
+CROSSED = 30
+"""Crossing widths that have one."""
 
 
 def markdown(validation: Validation, made: Provenance) -> str:
@@ -33,7 +35,7 @@ def markdown(validation: Validation, made: Provenance) -> str:
         made: where the numbers come from.
     """
     grouped = [(name, words.ordered(found)) for name, found in words.by_case(validation)]
-    head = _join([*_head(validation), *_unsettled(validation), *_cases(grouped)])
+    head = _join([*_head(validation), *_unsettled(validation), *_cases(grouped), *_crossings(validation)])
     foot = _join(_foot(validation, made))
     # What does not agree is kept longest.
     tables = {name: _join(_case(name, found, against=validation.against is not None)) for name, found in grouped}
@@ -124,6 +126,36 @@ def _cases(grouped: Sequence[tuple[str, list[Finding]]]) -> list[str]:
         rows.append([cell(name), cell(f"{words.trained(case)}; {words.learning_rate(case)}"), *numbers])
     head = ("case", "trained as", *(words.MARKS[v] for v in Verdict))
     return ["### What was claimed", "", *_table(head, rows, (2, 3, 4))]
+
+
+def _crossings(validation: Validation) -> list[str]:
+    """Sizes whose terms cross at a measured width, folded."""
+    found = [c for c in validation.crossings if c.relevant and not c.extrapolated]
+    if not found:
+        return []
+    head = ("case", "what", "crossing width (95%)", "above", "below", "what leads below")
+    rows = [
+        [
+            cell(c.case),
+            cell(crossings.size(c)),
+            crossings.told(c),
+            words.power(c.leading.exponent),
+            words.power(c.subleading.exponent),
+            cell(crossings.below(c)),
+        ]
+        for c in found[:CROSSED]
+    ]
+    more = [f"and {len(found) - CROSSED} more", ""] if len(found) > CROSSED else []
+    return [
+        f"<details><summary><b>Crossing widths</b>: {len(found)} among the measured widths</summary>",
+        "",
+        f"{escape(crossings.LAW)}.",
+        "",
+        *_table(head, rows),
+        *more,
+        "</details>",
+        "",
+    ]
 
 
 def _case(name: str, findings: list[Finding], *, against: bool) -> list[str]:
