@@ -22,7 +22,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogFormatterSciNotati
 
 from tensorprog.exponent import Exponent
 from validation.crossing import Crossing
-from validation.figure import FAINT, GRID, INK, STYLE
+from validation.drawing import FAINT, INK, STYLE, horizontal_grid
 from validation.fit import Sizes, fit
 from validation.report.crossings import rounded, size
 from validation.two_powers import Sight
@@ -34,21 +34,22 @@ PANELS, PER_ROW, LINE = 12, 4, 36
 WORDLESS = 0.7
 """The part of a panel's height that the words above leave free."""
 NEAR = 8.0
-"""A crossing is drawn where it lies within the measured widths, up to this factor."""
+"""The factor by which a crossing may lie outside the measured widths and be drawn."""
 
 
 def figure(crossings: Sequence[Crossing]) -> Figure | None:
-    """Draw the crossings near the measured widths, the best known ones if there are many; None where there are none.
+    """Draw the crossings at measured widths, else those near them, of many the best known; None where there are none.
 
     The figure is not registered with pyplot, so it needs no display and no closing.
     """
     near = [c for c in crossings if _is_near(c)]
-    best = sorted(near, key=_uncertainty)[:PANELS]
-    shown = [c for c in near if c in best]
+    near = [c for c in near if not c.extrapolated] or near
+    best = {id(c) for c in sorted(near, key=_uncertainty)[:PANELS]}
+    shown = [c for c in near if id(c) in best]
     if not shown:
         return None
-    columns = min(len(shown), PER_ROW)
-    rows = -(-len(shown) // columns)
+    rows = -(-len(shown) // PER_ROW)
+    columns = -(-len(shown) // rows)
     height = 0.75 + 2.35 * rows
     with mpl.rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, rect=(0, 0.42 / height, 1, 1 - 0.42 / height))
@@ -71,10 +72,9 @@ def _is_near(c: Crossing) -> bool:
     return min(c.sizes) / NEAR <= n.value <= max(c.sizes) * NEAR
 
 
-def _uncertainty(c: Crossing) -> tuple[bool, float]:
-    """Those that cross among the measured widths first, then the narrow ones."""
+def _uncertainty(c: Crossing) -> float:
     assert c.width is not None
-    return c.extrapolated, math.log(c.width.high / c.width.low)
+    return math.log(c.width.high / c.width.low)
 
 
 def _panel(ax: Axes, c: Crossing) -> None:
@@ -111,8 +111,7 @@ def _panel(ax: Axes, c: Crossing) -> None:
     ax.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if few else (1,), numticks=6))
     ax.yaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(9, 9)))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.grid(axis="y", color=GRID, linewidth=0.5)
-    ax.set_axisbelow(True)
+    horizontal_grid(ax)
     ax.set_xlabel("width $n$")
     ax.set_title("\n".join([*wrap(c.case, LINE), *wrap(size(c), LINE)]), fontsize=8, pad=5)
 
@@ -157,7 +156,7 @@ def _power(e: Exponent) -> str:
 
 def _legend(shown: Sequence[Crossing]) -> list[Line2D | Patch]:
     fits, parts = any(c.parts is None for c in shown), any(c.parts is not None for c in shown)
-    what = "sum, fit" if not parts else "measured sum" if not fits else "sum"
+    what = " or ".join(["fitted"] * fits + ["measured"] * parts) + " sum"
     return [
         Line2D([], [], color=INK, marker=".", linewidth=1.0, label=what),
         Line2D([], [], color=ABOVE, linewidth=1.0, linestyle=(0, (5, 2)), label="leading, $A\\,n^p$"),

@@ -8,7 +8,10 @@ widths, and judges a right and two wrong claims:
     miss            a claim off by one half agrees
     undecided       inconclusive, of the right claim and of the wrong ones
 
-``python -m validation.error_rates`` prints the table of the documentation.
+A crossing width is wrong where its interval does not contain it: so are the prefactors of both terms. Both terms
+scatter on their own in every network, and perhaps whole seeds have more of one of them.
+
+``python -m validation.error_rates`` prints the tables of the documentation.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ import numpy as np
 
 from tensorprog.exponent import exponent
 from validation.fit import Sizes
+from validation.two_powers import two_powers
 from validation.verdict import Verdict, assess
 
-__all__ = ["LAWS", "Law", "Rates", "error_rates"]
+__all__ = ["LAWS", "SUMS", "Law", "Rates", "Sum", "coverage", "error_rates"]
 
 WIDTHS = (128, 256, 512, 1024, 2048)
 
@@ -115,6 +119,62 @@ def rows(trials: int = 1000) -> Iterator[list[str]]:
         yield [f"{law.noise:g}", at, *(f"{100 * rate:.1f} %" for rate in rates)]
 
 
+# -- crossing widths
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A synthetic sum of two powers in quadrature, (2 n^{1/2})^2 + (2 crossing^{1/2})^2.
+
+    Args:
+        crossing: the width at which both are equal.
+        noise: standard deviation of the logarithm of either term per network, and of the level per seed.
+        own: of the ratio of the terms per seed.
+        seeds: networks per width.
+    """
+
+    crossing: float
+    noise: float
+    own: float = 0.0
+    seeds: int = 4
+
+    def sizes(self, generator: np.random.Generator) -> Sizes:
+        """One trial's sizes: width -> seed -> size."""
+        level = np.exp(self.noise * generator.standard_normal(self.seeds))
+        ratio = np.exp(self.own * generator.standard_normal(self.seeds))
+
+        def size(n: int, s: int) -> float:
+            a, b = np.exp(self.noise * generator.standard_normal(2))
+            return float(2 * level[s] * np.hypot(a * n**0.5, b * ratio[s] * self.crossing**0.5))
+
+        return {n: {s: size(n, s) for s in range(self.seeds)} for n in WIDTHS}
+
+
+SUMS = tuple(Sum(n, *scatter) for scatter in ((0.1, 0.0), (0.03, 0.2)) for n in (20, 300, 2000))
+
+
+def coverage(law: Sum, confidence: float, *, trials: int = 1000, seed: int = 0) -> tuple[float, float, float]:
+    """How often the intervals contain the true crossing width, the leading and the sub-leading prefactor."""
+    generator = np.random.default_rng(seed)
+    hits = np.zeros(3)
+    for _ in range(trials):
+        found = two_powers(law.sizes(generator), 0.5, 0.0, confidence=confidence)
+        assert found is not None
+        hits += [law.crossing in found.crossing, 2.0 in found.leading, 2 * law.crossing**0.5 in found.subleading]
+    crossing, leading, subleading = (float(v) for v in hits / trials)
+    return crossing, leading, subleading
+
+
+def crossing_rows(trials: int = 1000) -> Iterator[list[str]]:
+    """The table of the documentation for crossing widths, header first."""
+    asked = (0.5, 0.8, 0.95)
+    yield ["noise", "of the ratio, per seed", "crossing width", *(f"{100 * c:.0f} % intervals" for c in asked)]
+    for law in SUMS:
+        rates = (coverage(law, c, trials=trials)[0] for c in asked)
+        numbers = (f"{law.noise:g}", f"{law.own:g}", f"{law.crossing:g}")
+        yield [*numbers, *(f"{100 * rate:.1f} %" for rate in rates)]
+
+
 if __name__ == "__main__":
-    for row in rows():
+    for row in [*rows(), *crossing_rows()]:
         print("| " + " | ".join(row) + " |")

@@ -31,7 +31,7 @@ from scipy.stats import t as student
 
 from validation.fit import ErrorSource, Fit, Sizes, bends, fit, logarithms, mean_square
 
-__all__ = ["FEWEST_WIDTHS", "Estimate", "Sight", "TwoPowers", "two_parts", "two_powers"]
+__all__ = ["FEWEST_WIDTHS", "Estimate", "Line", "Sight", "TwoPowers", "two_parts", "two_powers"]
 
 FEWEST_WIDTHS = 3
 """Two unknowns and one degree of freedom to see how well they fit."""
@@ -69,6 +69,15 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A straight line, and the lowest and the highest slope that a law allows it."""
+
+    fit: Fit
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class TwoPowers:
     """A fitted law size^2 = A^2 n^{2p} + B^2 n^{2q}.
 
@@ -77,8 +86,7 @@ class TwoPowers:
         leading, subleading: A and B.
         crossing: n*, the width at which both terms are equal; below it the sub-leading one is the larger.
         source: which error the intervals come from.
-        plain: the straight line through the sizes, or through the ratio B n^q / (A n^p) of two parts.
-        apart: the terms were measured one by one.
+        lines: straight lines through the measured sizes, with the slopes that the law allows them.
     """
 
     p: float
@@ -87,17 +95,15 @@ class TwoPowers:
     subleading: Estimate
     crossing: Estimate
     source: ErrorSource
-    plain: Fit
-    apart: bool = False
+    lines: tuple[Line, ...]
 
     def holds(self, allowance: float) -> bool:
-        """Whether the slope lies between those of the two powers, or is that of their ratio.
+        """Whether every measured slope is one that the law allows.
 
         Args:
             allowance: by how much an interval may miss: corrections that the law does not have.
         """
-        low, high = (self.q - self.p, self.q - self.p) if self.apart else (self.q, self.p)
-        return self.plain.low - allowance <= high and self.plain.high + allowance >= low
+        return all(x.fit.low - allowance <= x.high and x.low <= x.fit.high + allowance for x in self.lines)
 
     @property
     def sight(self) -> Sight:
@@ -157,7 +163,8 @@ def two_powers(sizes: Sizes, p: float, q: float, *, confidence: float = 0.95) ->
 
     ends = _ends(profile.crossings, room)
     crossing = Estimate(_exp(profile.crossings[best]), *map(_exp, ends))
-    return TwoPowers(p, q, estimate(profile.leading), estimate(profile.subleading), crossing, source, plain)
+    lines = (Line(plain, q, p),)
+    return TwoPowers(p, q, estimate(profile.leading), estimate(profile.subleading), crossing, source, lines)
 
 
 def two_parts(leading: Sizes, other: Sizes, p: float, q: float, *, confidence: float = 0.95) -> TwoPowers | None:
@@ -183,14 +190,14 @@ def two_parts(leading: Sizes, other: Sizes, p: float, q: float, *, confidence: f
     plain = fit(ratios, confidence=confidence)
     if len(plain.widths) < FEWEST_WIDTHS or plain.excluded or plain.zeros:
         return None
-    x, table = logarithms(ratios, plain.widths, plain.seeds)
-    _, sizes = logarithms(leading, plain.widths, plain.seeds)
-    first = sizes - p * x[:, None]
-    second = sizes + table - q * x[:, None]
+    sizes = [{n: {s: row[s][i] for s in plain.seeds} for n, row in common.items()} for i in (0, 1)]
+    x, first = logarithms(sizes[0], plain.widths, plain.seeds)
+    _, second = logarithms(sizes[1], plain.widths, plain.seeds)
+    first, second = first - p * x[:, None], second - q * x[:, None]
     crossing, source = _mean((second - first) / (p - q), confidence)
-    return TwoPowers(
-        p, q, _mean(first, confidence)[0], _mean(second, confidence)[0], crossing, source, plain, apart=True
-    )
+    a, b = (_mean(table, confidence)[0] for table in (first, second))
+    own = [Line(fit(part, confidence=confidence), e, e) for part, e in zip(sizes, (p, q), strict=True)]
+    return TwoPowers(p, q, a, b, crossing, source, (*own, Line(plain, q - p, q - p)))
 
 
 def _mean(table: np.ndarray, confidence: float) -> tuple[Estimate, ErrorSource]:

@@ -205,7 +205,7 @@ def test_files(tmp_path: Path) -> None:
 
 def test_figure_draws_what_crosses_near_the_measured_widths() -> None:
     several = found()
-    near = [c for c in several if c.sight is Sight.BOTH and c.width and 8 <= c.width.value <= 8 * 512]
+    near = [c for c in several if c.sight is Sight.BOTH and c.width and 64 <= c.width.value <= 512]
     drawn = figure(several)
     assert drawn is not None
     panels = [ax for ax in drawn.axes if ax.get_title()]
@@ -217,6 +217,8 @@ def test_figure_draws_what_crosses_near_the_measured_widths() -> None:
     many = figure([replace(c, case=f"case-{i}") for i in range(PANELS) for c in near])
     assert many is not None
     assert len([ax for ax in many.axes if ax.get_title()]) == PANELS
+    outside = figure([c for c in several if c not in near])
+    assert outside is None or all(not ax.get_title() or "logits" in ax.get_title() for ax in outside.axes)
     assert figure([]) is None
     assert figure([c for c in several if c.sight is Sight.LEADING]) is None
 

@@ -193,13 +193,14 @@ def test_parts_need_the_same_networks_and_hold_only_at_their_powers() -> None:
     few = {n: {0: row[0]} for n, row in other.items() if n > 256}
     f = two_parts(leading, few, 0.5, 0.0)
     assert f is not None
-    assert f.plain.widths == (512, 1024, 2048)
+    assert f.lines[0].fit.widths == (512, 1024, 2048)
     assert two_parts(leading, {n: row for n, row in other.items() if n > 512}, 0.5, 0.0) is None
     assert two_parts(leading, {n: dict.fromkeys(row, 0.0) for n, row in other.items()}, 0.5, 0.0) is None
     assert f.holds(0.1)
-    wrong = two_parts(leading, other, 1.0, 0.0)
-    assert wrong is not None
-    assert not wrong.holds(0.1)
+    for p, q in ((1.0, 0.0), (1.0, 0.5)):  # the second has the right ratio, of wrong powers
+        wrong = two_parts(leading, other, p, q)
+        assert wrong is not None
+        assert not wrong.holds(0.1)
 
 
 def test_estimates_contain_their_ends() -> None:
