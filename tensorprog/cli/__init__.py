@@ -1,4 +1,4 @@
-"""The command ``tensorprog``: predict, table, max-lr, explain, validate, sweep.
+"""The command ``tensorprog``: predict, table, max-lr, explain, validate, crossing, sweep.
 
 Bad input: exit code 2 and one line on stderr that names the option, what was got and what is accepted.
 """
