@@ -113,7 +113,8 @@ def _panel(ax: Axes, c: Crossing) -> None:
     ax.yaxis.set_minor_locator(NullLocator())
     horizontal_grid(ax)
     ax.set_xlabel("width $n$")
-    ax.set_title("\n".join([*wrap(c.case, LINE), *wrap(size(c), LINE)]), fontsize=8, pad=5)
+    title = "\n".join([*wrap(c.case, LINE), *wrap(size(c), LINE)])
+    ax.set_title(title.replace("$", r"\$"), fontsize=8, pad=5)
 
 
 def _ticks(left: float, right: float) -> list[float]:
