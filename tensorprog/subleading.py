@@ -10,6 +10,8 @@ The calculus knows the exponents of the others and where they come from:
                  n^{size/2} below it
 
 Terms of different sign patterns are uncorrelated, so sizes (RMS) add in quadrature: size^2 = A^2 n^{2p} + B^2 n^{2q}.
+Parts may share patterns and then need not: the readout's effective and propagating update follow one gradient, and
+their sizes nearly add.
 
 The list is not complete. The engine drops a term that lies half an axis or more below another one, because it can
 decide no later exponent (:meth:`~tensorprog.scale.Scale.resolved`), and a term that another one of at least its size
