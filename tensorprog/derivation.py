@@ -152,14 +152,14 @@ class Derivation(Display):
 
     def _site(self, site: Site, step: Step, t: int) -> SiteExponents:
         role, activation = site.weight.role.value, step.now[site.activation].top
-        moved = None if step.perturbed is None else step.perturbed.effective[site.product].top
+        moved = None if step.perturbed is None else site.of(step.perturbed.effective).top
         if not t:
             return SiteExponents(role, activation, perturbation=moved)
         return SiteExponents(
             role,
             activation,
-            step.effective[site.product].top,
-            step.propagating[site.product].top if site.trained_input else None,
+            site.of(step.effective).top,
+            site.of(step.propagating).top if site.trained_input else None,
             None if _is_output(self.setting.program, site) else step.change[site.activation].top,
             moved,
         )
@@ -310,12 +310,12 @@ def scales(program: Program, here: Step, *, initial: bool) -> dict[str, Scale]:
     for s in program.sites:
         table[f"{s.name}.activation"] = here.now[s.activation]
         if here.perturbed is not None:
-            table[f"{s.name}.perturbation"] = here.perturbed.effective[s.product]
+            table[f"{s.name}.perturbation"] = s.of(here.perturbed.effective)
         if initial:
             continue
-        table[f"{s.name}.effective"] = here.effective[s.product]
+        table[f"{s.name}.effective"] = s.of(here.effective)
         if s.trained_input:
-            table[f"{s.name}.propagating"] = here.propagating[s.product]
+            table[f"{s.name}.propagating"] = s.of(here.propagating)
         if not _is_output(program, s):
             table[f"{s.name}.feature"] = here.change[s.activation]
     return table

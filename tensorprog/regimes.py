@@ -189,7 +189,7 @@ def _learning(program: Program, path: Trajectory) -> tuple[Learning, list[Findin
         what = f"learning is {Learning.TRIVIAL}: {Learning.TRIVIAL.meaning}"
         return Learning.TRIVIAL, [Finding("update", "logits", last.t, what, moved)]
     matrices = [s for s in program.sites if s.weight.role is not Role.VECTOR]
-    if all(is_order_one(last.effective[s.product]) for s in matrices):
+    if all(is_order_one(s.of(last.effective)) for s in matrices):
         what = f"learning is {Learning.MAXIMAL}: {Learning.MAXIMAL.meaning}"
         return Learning.MAXIMAL, [Finding("update", "logits", last.t, what, moved)]
     products = [program.instructions[i] for i in sorted(program.logit_terms)]

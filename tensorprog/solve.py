@@ -223,7 +223,7 @@ def _feasible(s: Setting, needed: frozenset[str], conditions: Sequence[Any], *, 
 def _meets(s: Setting, needed: frozenset[str]) -> bool:
     program = s.program
     read = program.read_values()
-    inner = {x.product for x in program.sites if x.activation != program.output}
+    inner = {x.product: x for x in program.sites if x.activation != program.output}
 
     def broken(step: Step, i: int) -> bool:
         if i in read and INIT in needed and not step.t and not _is_set(step.now[i]):
@@ -231,15 +231,15 @@ def _meets(s: Setting, needed: frozenset[str]) -> bool:
         if i in read and MEANING["activations"] in needed and step.now[i].exceeds(ZERO):
             return True
         if i in inner and MEANING["updates"] in needed and step.t:
-            return step.effective[i].exceeds(ZERO) or step.propagating[i].exceeds(ZERO)
+            return any(inner[i].of(part).exceeds(ZERO) for part in (step.effective, step.propagating))
         return i == program.output and MEANING["logits"] in needed and step.now[i].exceeds(ZERO)
 
-    learning = [x.product for x in program.sites if _maximal(x.name) in needed]
+    learning = [x for x in program.sites if _maximal(x.name) in needed]
 
     def meets(path: Trajectory) -> bool:
         if path.stopped or (STABLE in needed and path.settled_at is None):
             return False
-        return all(is_order_one(path.steps[-1].effective[i]) for i in learning)
+        return all(is_order_one(x.of(path.steps[-1].effective)) for x in learning)
 
     # Bounds first: they reject most of the space, before anything splits it further, and accept what is far from edges.
     if s.trajectory(watch=broken, limit=1, bound=Bound.LOWER).stopped:
@@ -249,7 +249,7 @@ def _meets(s: Setting, needed: frozenset[str]) -> bool:
     if lower.stopped and agree(s, lower, upper, until=len(lower.steps)):
         return False
     if None not in (lower.settled_at, upper.settled_at) and agree(s, lower, upper):
-        if any(upper.steps[-1].effective[i].falls_below(ZERO) for i in learning):
+        if any(x.of(upper.steps[-1].effective).falls_below(ZERO) for x in learning):
             return False
         if uncut(lambda: meets(lower) and meets(s.trajectory(watch=broken, bound=Bound.UPPER))):
             return True

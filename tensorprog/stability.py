@@ -24,7 +24,17 @@ from tensorprog.region import Region, interval, run_at
 from tensorprog.setting import Setting, setting
 from tensorprog.trajectory import Step
 
-__all__ = ["StableRates", "Supremum", "largest_rate", "max_stable_lr", "stable_rates"]
+__all__ = [
+    "Bounded",
+    "StableRates",
+    "Supremum",
+    "bounded_logits",
+    "bounded_updates",
+    "holds",
+    "largest_rate",
+    "max_stable_lr",
+    "stable_rates",
+]
 
 LR = "lr"
 """The symbol of the family; an internal name, free in every setting that is explored."""
@@ -139,14 +149,9 @@ def stable_rates(s: Setting) -> StableRates:
         )
     base = replace(s, lr_exponent=symbol(LR))
     suprema: list[Supremum] = []
-    for bounded in (_activations, _updates, _logits):  # each condition implies the one before
+    for bounded in (_activations, bounded_updates, bounded_logits):  # each condition implies the one before
         suprema.append(_supremum(base, bounded, suprema[-1].exponent if suprema else INFINITE))
     return StableRates(s, *suprema)
-
-
-def largest_rate(family: Callable[[Exponent], Setting]) -> Supremum:
-    """The largest r for which everything stays bounded, logits included, in a family of settings with parameter r."""
-    return _supremum(family(symbol(LR)), _logits, INFINITE)
 
 
 Bounded = Callable[[Step, Program], Iterator[Exponent]]
@@ -157,20 +162,32 @@ def _activations(step: Step, program: Program) -> Iterator[Exponent]:
     return (step.now[i].top for i in program.read_values())
 
 
-def _updates(step: Step, program: Program) -> Iterator[Exponent]:
+def bounded_updates(step: Step, program: Program) -> Iterator[Exponent]:
     """Activations, and all updates other than the logits'."""
     yield from _activations(step, program)
     if step.t:
         for site in program.sites:
             if site.product not in program.logit_terms:
-                yield step.effective[site.product].top
-                yield step.propagating[site.product].top
+                yield site.of(step.effective).top
+                yield site.of(step.propagating).top
 
 
-def _logits(step: Step, program: Program) -> Iterator[Exponent]:
+def bounded_logits(step: Step, program: Program) -> Iterator[Exponent]:
     """All of these and the logits."""
-    yield from _updates(step, program)
+    yield from bounded_updates(step, program)
     yield step.now[program.output].top
+
+
+def largest_rate(
+    family: Callable[[Exponent], Setting], bounded: Bounded = bounded_logits, below: Exponent = INFINITE
+) -> Supremum:
+    """The largest r, up to ``below``, with which ``bounded`` holds in a family of settings with parameter r."""
+    return _supremum(family(symbol(LR)), bounded, below)
+
+
+def holds(s: Setting, bounded: Bounded) -> bool:
+    """Whether ``bounded`` holds in a setting without symbols, and training settles."""
+    return _probe(s, bounded, Region()).holds
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,9 @@ def parts(derivation: Derivation, target: str, t: int) -> Iterator[tuple[str, Sc
 
 
 def _products(step: Step, site: Site) -> Iterator[tuple[str, Scale]]:
-    yield f"{site.name}.effective", step.effective[site.product]
+    yield f"{site.name}.effective", site.of(step.effective)
     if site.trained_input:
-        yield f"{site.name}.propagating", step.propagating[site.product]
+        yield f"{site.name}.propagating", site.of(step.propagating)
 
 
 def _told(term: Term) -> str:

@@ -125,9 +125,10 @@ class CoordinateCheck:
             if not step:
                 continue
             update = torch.sub(w_t, w_0, out=self._scratch[w_0.shape])
-            yield site.name, Quantity.EFFECTIVE, network.product(matmul, update, values[x])
+            factor = network.multiplier(site)
+            yield site.name, Quantity.EFFECTIVE, factor * network.product(matmul, update, values[x])
             if site.trained_input:
-                yield site.name, Quantity.PROPAGATING, network.product(matmul, w_0, values[x] - initial[x])
+                yield site.name, Quantity.PROPAGATING, factor * network.product(matmul, w_0, values[x] - initial[x])
             if site.activation != output:
                 yield site.name, Quantity.FEATURE, values[site.activation] - initial[site.activation]
         yield OUTPUT, Quantity.LOGITS, values[output]

@@ -17,6 +17,7 @@ width, and the logits with ``output_scale``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -48,6 +49,7 @@ from tensorprog.program import (
     Repeat,
     Rotate,
     Scaled,
+    Site,
     Weight,
 )
 
@@ -308,6 +310,10 @@ class Network(nn.Module):
         if ins.across:
             return torch.einsum("bthd,bshd->btsh" if ins.over == ins.axis.factors[1] else "bthd,bshd->btsd", x, y)
         return (x * y).sum(-1 if ins.over == ins.axis.factors[1] else -2)
+
+    def multiplier(self, site: Site) -> float:
+        """What the program multiplies a product with."""
+        return math.prod(self._power(ins) for ins in self.program.multipliers(site.product).values())
 
     def _power(self, ins: Scaled) -> float:
         if ins.over is None:

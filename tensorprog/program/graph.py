@@ -17,21 +17,36 @@ from tensorprog.program.instructions import (
     Moment,
     Multiply,
     Normalize,
+    Repeat,
+    Rotate,
     Scaled,
 )
+from tensorprog.scale import Scale
 
 __all__ = ["Program", "Site", "saturable"]
 
 
 @dataclass(frozen=True)
 class Site:
-    """A weight with the value it produces and the value after its bias and nonlinearity."""
+    """A weight with the value it produces and the value after its bias and nonlinearity.
+
+    Args:
+        product: the instruction W x.
+        activation: the value after multiplier, bias and nonlinearity.
+        trained_input: whether training changes x.
+        multiplier: the power of n that the program multiplies the product with; the weight's own, as n^-a is.
+    """
 
     name: str
     weight: Weight
     product: int
     activation: int
     trained_input: bool
+    multiplier: Exponent = ZERO
+
+    def of(self, parts: Mapping[int, Scale]) -> Scale:
+        """Its part of a step, such as the effective update, with the multiplier."""
+        return parts[self.product].shift(self.multiplier, "multiplier", f"multiplier of {self.name}")
 
 
 @dataclass(frozen=True)
@@ -143,8 +158,27 @@ class Program:
                 continue
             uses[ins.weight] += 1
             name = ins.weight.name if uses[ins.weight] == 1 else f"{ins.weight.name}#{uses[ins.weight]}"
-            found.append(Site(name, ins.weight, i, self._activation(i), trained[ins.args[0]]))
+            power = sum((s.exponent for s in self.multipliers(i).values()), ZERO)
+            found.append(Site(name, ins.weight, i, self._activation(i), trained[ins.args[0]], power))
         return tuple(found)
+
+    def multipliers(self, product: int) -> dict[int, Scaled]:
+        """What multiplies a product by powers of n, after its bias or before.
+
+        What multiplies queries and keys belongs to the attention logits.
+        """
+        found: dict[int, Scaled] = {}
+        index = product
+        while len(self.consumers(index)) == 1:
+            (index,) = self.consumers(index)
+            ins = self.instructions[index]
+            if isinstance(ins, Scaled):
+                found[index] = ins
+            elif isinstance(ins, Moment):
+                return {}
+            elif not (isinstance(ins, Rotate | Repeat) or (isinstance(ins, Add) and self._adds_bias(ins))):
+                break
+        return found
 
     @cached_property
     def value_names(self) -> tuple[str, ...]:
@@ -164,11 +198,11 @@ class Program:
 
     def _activation(self, index: int) -> int:
         """Follow a product through the layer's sum and into the nonlinearity, where these are its only readers."""
-        found = index
+        found, own = index, self.multipliers(index)
         while len(self.consumers(index)) == 1:
             (index,) = self.consumers(index)
             ins = self.instructions[index]
-            if (isinstance(ins, Add) and self._one_layer(ins)) or (isinstance(ins, Scaled) and index == self.output):
+            if index in own or (isinstance(ins, Add) and self._one_layer(ins)):
                 found = index
             elif not isinstance(ins, Scaled):
                 elementwise = isinstance(ins, Apply) and ins.function.elementwise
@@ -177,11 +211,14 @@ class Program:
 
     def _one_layer(self, ins: Add) -> bool:
         """Is it a product of weights with a value plus a bias, or plus other products with the same value?"""
-        parts = [self.instructions[a] for a in ins.args]
-        if any(isinstance(p, MatMul) and p.weight.into is ONE for p in parts):
+        if self._adds_bias(ins):
             return True
         acted_on = {self._acted_on(a) for a in ins.args}
         return len(acted_on) == 1 and None not in acted_on
+
+    def _adds_bias(self, ins: Add) -> bool:
+        parts = [self.instructions[a] for a in ins.args]
+        return any(isinstance(p, MatMul) and p.weight.into is ONE for p in parts)
 
     def _acted_on(self, index: int) -> int | None:
         """The value x of a product L x of weights with it, read by nothing else on the way; None for other values."""

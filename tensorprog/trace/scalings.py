@@ -14,7 +14,7 @@ from typing import Any, cast
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent
 from tensorprog.optimizers import Adam, AdamW, Clipped, Decayed, Gradient, Optimizer, Parameter, PerGroup
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
-from tensorprog.program import ONE, Add, MatMul, Moment, Program, Repeat, Role, Rotate, Scaled, Site, Weight
+from tensorprog.program import MatMul, Moment, Program, Repeat, Role, Rotate, Scaled, Site, Weight
 from tensorprog.scale import Scale
 
 __all__ = ["Target", "bare", "degree", "logit_multiplier", "multiplier", "multipliers", "targets"]
@@ -50,30 +50,15 @@ def multipliers(program: Program) -> dict[Weight, Exponent]:
 
 def multiplier(program: Program, site: Site) -> Exponent:
     """The power of n that multiplies one use of a weight."""
-    taken = {i for s in program.sites for i in _after(program, s.product)}
-    mine = [*_after(program, site.product), *(i for i in _before(program, site.product) if i not in taken)]
-    return sum((_scaling(program, i) for i in mine), ZERO)
+    taken = {i for s in program.sites for i in program.multipliers(s.product)}
+    before = (i for i in _before(program, site.product) if i not in taken)
+    return sum((_scaling(program, i) for i in before), site.multiplier)
 
 
 def _scaling(program: Program, index: int) -> Exponent:
     ins = program.instructions[index]
     assert isinstance(ins, Scaled)
     return ins.exponent
-
-
-def _after(program: Program, index: int) -> list[int]:
-    """The multipliers of a product, after its bias or before; those of queries and keys belong to the logits."""
-    found: list[int] = []
-    while len(program.consumers(index)) == 1:
-        (index,) = program.consumers(index)
-        ins = program.instructions[index]
-        if isinstance(ins, Scaled):
-            found.append(index)
-        elif isinstance(ins, Moment):
-            return []
-        elif not (isinstance(ins, Rotate | Repeat) or (isinstance(ins, Add) and _is_bias(program, ins))):
-            return found
-    return found
 
 
 def logit_multiplier(program: Program, index: int) -> Exponent:
@@ -86,11 +71,6 @@ def logit_multiplier(program: Program, index: int) -> Exponent:
         if isinstance(ins, Scaled | Moment | Rotate | Repeat):
             waiting += ins.args
     return total
-
-
-def _is_bias(program: Program, ins: Add) -> bool:
-    parts = [program.instructions[a] for a in ins.args]
-    return any(isinstance(p, MatMul) and p.weight.into is ONE for p in parts)
 
 
 def _before(program: Program, product: int) -> Iterator[int]:
