@@ -37,7 +37,9 @@ def prescribe(
         build, example, optimizer, loss, options: as for :func:`tensorprog.trace`; of the optimizer only the kind
             matters.
         base_width: where the hyperparameters were tuned; nothing changes there.
-        claim: the parametrization to be in; the default is the maximal-update one.
+        claim: the parametrization to be in; the default is the maximal-update one. ``maximal`` keeps the model's own
+            init and gives every weight its largest stable learning rate, ``maximal-bounded`` the largest with which
+            logits and attention logits stay bounded.
 
     Example:
         >>> import torch

@@ -16,6 +16,7 @@ from tensorprog.errors import SettingError, TensorprogError, UnknownName
 from tensorprog.losses import LOSSES, loss
 from tensorprog.optimizers import OPTIMIZERS
 from tensorprog.parametrizations import PARAMETRIZATIONS
+from tensorprog.trace.maximal import CLAIMS
 
 if TYPE_CHECKING:
     from tensorprog.trace.model import Traced
@@ -24,6 +25,7 @@ __all__ = ["CHECK", "check"]
 
 TARGET = "FILE.py:FUNCTION"
 EXTRA = "install tensorprog[validation]"
+CLAIMED = (*PARAMETRIZATIONS, *CLAIMS)
 
 CHECK = (
     Group(
@@ -43,8 +45,8 @@ CHECK = (
     Group(
         "the verdict",
         (
-            Option("--claim", f"exit with 1 unless it holds: {', '.join(PARAMETRIZATIONS)} [compared with mup]",
-                   "PARAMETRIZATION"),
+            Option("--claim", f"exit with 1 unless it holds: {', '.join(CLAIMED)} [compared with mup, and "
+                   "its rates with the largest stable ones]", "PARAMETRIZATION"),
             Option("--json", "print one JSON object; exponents are strings"),
         ),
     ),
@@ -54,8 +56,8 @@ CHECK = (
 def check(given: Given) -> int:
     """Trace, predict, advise; 1 where a claim fails."""
     claim = given.text("--claim") if "--claim" in given else None
-    if claim is not None and claim not in PARAMETRIZATIONS:
-        raise UsageError("--claim", f"got {shortened(claim)}; accepted are {', '.join(PARAMETRIZATIONS)}")
+    if claim is not None and claim not in CLAIMED:
+        raise UsageError("--claim", f"got {shortened(claim)}; accepted are {', '.join(CLAIMED)}")
     widths = [integer("--widths", n, 1, 1 << 20) for n in split("--widths", given.text("--widths", "64,128,256"))]
     if len(set(widths)) < 2:
         raise UsageError("--widths", f"got {given.text('--widths')!r}; needs at least two different widths")

@@ -7,7 +7,7 @@ read off the claim's derivation on the same program.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from textwrap import fill
@@ -15,10 +15,12 @@ from typing import Any
 
 from tensorprog.derivation import Derivation
 from tensorprog.derive import derive
+from tensorprog.errors import Unsupported
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.optimizers import AdamW, Clipped, Decayed, Optimizer, PerGroup
-from tensorprog.parametrizations import Parametrization, parametrization
+from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Role, Site, Weight
+from tensorprog.trace.maximal import Maximal, claimed
 from tensorprog.trace.model import Traced
 from tensorprog.trace.optimizer import NEGLIGIBLE
 from tensorprog.trace.parametrization import Measured
@@ -77,8 +79,12 @@ class Departure:
         }
 
     def __str__(self) -> str:
-        names = ", ".join(self.where[:3]) + (f" and {len(self.where) - 3} more" if len(self.where) > 3 else "")
-        return f"{self.kind} of {names}: n^({self.got}), should be n^({self.wanted}). {self.mend}"
+        return f"{self.kind} of {_listed(self.where)}: n^({self.got}), should be n^({self.wanted}). {self.mend}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first three of some names, and how many more."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class ClaimError(AssertionError):
@@ -96,6 +102,7 @@ class Check:
         shift: a global learning-rate exponent on top of the claim's rates, where those are defined up to one.
         departures: faults first.
         reference: the derivation of the same program, scaled as claimed.
+        largest: without a claim, the largest stable learning rates at the model's own init, or why there are none.
     """
 
     traced: Traced
@@ -104,6 +111,7 @@ class Check:
     shift: Exponent
     departures: tuple[Departure, ...]
     reference: Derivation
+    largest: Maximal | Unsupported | None = None
 
     @property
     def faults(self) -> tuple[Departure, ...]:
@@ -154,7 +162,17 @@ class Check:
                 for w in self.traced.program.weights
             ],
             "unused": list(self.traced.unused),
+            "largest_stable": self._largest_as_values(),
         }
+
+    def _largest_as_values(self) -> dict[str, Any] | None:
+        match self.largest:
+            case Maximal():
+                d = self.largest.derivation
+                return {**self.largest.to_dict(), "regime": d.regime.value, "learning": d.learning.value}
+            case Unsupported():
+                return {"none": self.largest.why}
+        return None
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -181,8 +199,27 @@ class Check:
                 yield f"  - {quantity} of {site}: {x} ({y})"
             if len(found) > SHOWN:
                 yield f"  - and {len(found) - SHOWN} more"
+        yield from self._largest_lines()
         if t.unused:
             yield f"not used by the logits: {', '.join(t.unused)}"
+
+    def _largest_lines(self) -> Iterator[str]:
+        """Every rate against the largest stable one, those that are too large first."""
+        if isinstance(self.largest, Unsupported):
+            yield from fill(f"no learning rate is stable with its own init: {self.largest.why}", LINE).splitlines()
+        if not isinstance(self.largest, Maximal):
+            return
+        found: dict[tuple[Exponent, Exponent], list[str]] = {}
+        for name, rate in self.largest.rates.items():
+            own = -self.traced.parametrization.table[name].c
+            if not rate.exponent.infinite and rate.exponent != own:
+                found.setdefault((rate.exponent, own), []).append(name)
+        head = "largest stable learning rates with its own init"
+        yield f"{head}:" if found else f"{head}: those that it has"
+        for (most, own), names in sorted(found.items(), key=lambda item: item[0][0] > item[0][1]):
+            told = f"too large by n^({own - most})" if own > most else f"smaller by n^({most - own})"
+            text = f"n^({most}) for {_listed(names)}; n^({own}) is {told}"
+            yield fill(text, LINE, initial_indent="  - ", subsequent_indent="    ", break_long_words=False)
 
 
 LINE = 100
@@ -196,15 +233,16 @@ def check(traced: Traced, claim: str | Parametrization | None = None) -> Check:
 
     Args:
         traced: from :func:`tensorprog.trace`.
-        claim: what the model is meant to be in; None compares it with the maximal-update parametrization.
+        claim: what the model is meant to be in, a parametrization, ``maximal`` or ``maximal-bounded``; None compares it
+            with the maximal-update parametrization, and its rates with the largest stable ones.
 
     Returns:
         A :class:`Check`, whose ``holds`` is the verdict and whose text says what departs and what mends it.
     """
-    chosen = parametrization("mup" if claim is None else claim)
+    chosen = claimed(traced, "mup" if claim is None else claim)
     program, own = traced.program, traced.parametrization.table
     wanted = targets(program, chosen, traced.optimizer, {name: abc.b for name, abc in own.items()})
-    shift = ZERO if callable(chosen.c) else _shift(traced, wanted)
+    shift = ZERO if callable(chosen.c) or isinstance(chosen, Measured) else _shift(traced, wanted)
     wanted = {name: replace(t, c=t.c - shift) for name, t in wanted.items()}
     # Epsilon, decay and clipping are no part of the claim: without them, what they change shows as a difference.
     reference = derive(
@@ -218,7 +256,15 @@ def check(traced: Traced, claim: str | Parametrization | None = None) -> Check:
         found += _structure(traced, reference)
     merged = _merged(found)
     merged.sort(key=lambda d: not d.fault)
-    return Check(traced, chosen, claim is not None, shift, tuple(merged), reference)
+    largest = _largest(traced) if claim is None else None
+    return Check(traced, chosen, claim is not None, shift, tuple(merged), reference, largest)
+
+
+def _largest(traced: Traced) -> Maximal | Unsupported:
+    try:
+        return traced.maximal()
+    except Unsupported as error:
+        return error
 
 
 def _shift(traced: Traced, wanted: Mapping[str, Target]) -> Exponent:

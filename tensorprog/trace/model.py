@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from tensorprog.trace.advice import Check
+    from tensorprog.trace.maximal import Maximal
     from tensorprog.trace.orbit import Orbit
     from tensorprog.trace.prescription import Prescription
 
@@ -89,8 +90,21 @@ class Traced:
         """The largest stable global learning-rate exponents, on top of the model's own rates."""
         return max_stable_lr(self.program, self.parametrization, optimizer=self.optimizer, loss=self.loss)
 
+    def maximal(self, claim: str = "maximal") -> Maximal:
+        """The largest stable learning rate of every weight at the model's own init.
+
+        Args:
+            claim: ``maximal`` or, with bounded logits and attention logits, ``maximal-bounded``.
+        """
+        from tensorprog.trace.maximal import maximal
+
+        return maximal(self.program, self.parametrization.table, self.optimizer, self.loss, claim)
+
     def check(self, claim: str | Parametrization | None = None) -> Check:
-        """Hold the model against a parametrization: what departs, by which exponent, and what mends it."""
+        """Hold the model against a parametrization: what departs, by which exponent, and what mends it.
+
+        Without a claim it is compared with the maximal-update parametrization, and with :meth:`maximal`.
+        """
         from tensorprog.trace.advice import check
 
         return check(self, claim)

@@ -165,6 +165,10 @@ class Prescription:
 def prescribe(traced: Traced, base_width: int, claim: str | Parametrization = "mup") -> Prescription:
     """The factors that put a traced model into a parametrization, from a base width on.
 
+    Args:
+        claim: a parametrization; or ``maximal``, which keeps the model's own init and gives every weight its largest
+            stable learning rate, or ``maximal-bounded``, the same with bounded logits and attention logits.
+
     Raises:
         SettingError: for a base width that is no positive integer.
         Unsupported: where parts of one parameter need different factors.
