@@ -19,7 +19,6 @@ __all__ = ["assert_parametrization"]
 def assert_parametrization(
     build: Callable[[int], torch.nn.Module],
     *,
-    example: Any,
     optimizer: Any,
     loss: str | Loss | Any = "ce",
     claim: str | Parametrization = "mup",
@@ -28,8 +27,8 @@ def assert_parametrization(
     """Assert that a model and its optimizer are in the parametrization that they are claimed to be in.
 
     Args:
-        build, example, optimizer, loss, options: as for :func:`tensorprog.trace`.
-        claim: a parametrization.
+        build, optimizer, loss, options: as for :func:`tensorprog.trace`, such as an ``example`` input.
+        claim: a parametrization, ``maximal`` or ``maximal-bounded``.
 
     Returns:
         The check, for what is worth knowing beyond the verdict.
@@ -42,11 +41,12 @@ def assert_parametrization(
         >>> from torch import nn
         >>> def build(n):
         ...     return nn.Sequential(nn.Linear(8, n), nn.ReLU(), nn.Linear(n, n), nn.ReLU(), nn.Linear(n, 3))
-        >>> check = assert_parametrization(build, example=torch.randn(4, 8), optimizer=torch.optim.SGD, claim="sp")
+        >>> loss = nn.functional.cross_entropy
+        >>> check = assert_parametrization(build, optimizer=torch.optim.SGD, loss=loss, claim="sp")
         >>> check.holds
         True
         >>> try:
-        ...     assert_parametrization(build, example=torch.randn(4, 8), optimizer=torch.optim.SGD, claim="mup")
+        ...     assert_parametrization(build, optimizer=torch.optim.SGD, loss="ce", claim="mup")
         ... except AssertionError as error:
         ...     print(str(error).splitlines()[2])
         claim mup: 2 departures
@@ -54,7 +54,7 @@ def assert_parametrization(
     from tensorprog.trace import trace
     from tensorprog.trace.advice import ClaimError
 
-    check = trace(build, example=example, optimizer=optimizer, loss=loss, **options).check(claim)
+    check = trace(build, optimizer=optimizer, loss=loss, **options).check(claim)
     if not check.holds:
         raise ClaimError(str(check))
     return check

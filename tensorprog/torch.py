@@ -25,7 +25,7 @@ def prescribe(
     build: Callable[[int], torch.nn.Module],
     *,
     base_width: int,
-    example: Any,
+    example: Any = None,
     optimizer: Any = "adam",
     loss: str | Loss | Any = "ce",
     claim: str | Parametrization = "mup",

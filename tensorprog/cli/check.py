@@ -32,8 +32,8 @@ CHECK = (
         "the model",
         (
             Option(TARGET, "a function of the width that returns an initialised torch module", TARGET),
-            Option("--example", "the name, in FILE.py, of an input of the model or a function of the width [example]",
-                   "NAME"),
+            Option("--example", "the name, in FILE.py, of an input of the model or a function of the width "
+                   "[example, or made]", "NAME"),
             Option("--optimizer", "the name, in FILE.py, of a function model -> torch optimizer(s) [optimizer]; or an "
                    f"optimizer with one rate for all: {', '.join(OPTIMIZERS)}", "NAME"),
             Option("--loss", f"the name, in FILE.py, of a loss of torch [loss]; or one of {', '.join(LOSSES)} [ce]",
@@ -122,13 +122,13 @@ def _own_code(what: str) -> Iterator[None]:
         raise UsageError(TARGET, f"{what}: {type(error).__name__}: {error}") from error
 
 
-OPTIONS = {"example": "--example", "widths": "--widths", "loss": "--loss", "optimizer": "--optimizer"}
+OPTIONS = {flag.removeprefix("--"): flag for flag in ("--example", "--widths", "--loss", "--optimizer", "--clip")}
 
 
 def _traced(given: Given, build: Callable[[int], Any], members: dict[str, Any], widths: list[int]) -> Traced:
     from tensorprog.trace import trace
 
-    example = _member(given, "--example", members, "example")
+    example = _member(given, "--example", members, "example") if "--example" in given else members.get("example")
     optimizer = _member(given, "--optimizer", members, "optimizer", OPTIMIZERS, "sgd")
     chosen = _member(given, "--loss", members, "loss", LOSSES, "ce")
     declared = {key: members[key] for key in ("output", "inits", "entries", "clip") if key in members}
@@ -164,6 +164,4 @@ def _member(
     if flag not in given and otherwise is not None:
         return otherwise
     accepted = ", ".join([*known, "a name that the file defines"])
-    if flag not in given:
-        raise UsageError(flag, f"is missing, and the file defines no {default!r}; needs an input of the model")
     raise UsageError(flag, f"got {shortened(name)}; accepted are {accepted}")

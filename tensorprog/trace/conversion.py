@@ -86,7 +86,10 @@ class Conversion:
         for node in self.graph.nodes:
             self.node = node
             if node.kind == "output":
-                return self.tensor(self._merged([a[0] for a in node.args])[0])
+                (logits,) = self._merged([a[0] for a in node.args])
+                if not is_differentiable([logits]):
+                    raise self.refuse("the logits depend on no parameter", "Return what the model computes")
+                return self.tensor(logits)
             try:
                 self.values[node.name] = self.visit(node)
             except TensorprogError:  # a ValueError, too, which says what is wrong already

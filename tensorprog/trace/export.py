@@ -7,6 +7,7 @@ recognised. They differ in sizes and in constants only; a graph whose structure 
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import logging
 import warnings
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tensorprog.errors import SettingError, TensorprogError
 from tensorprog.trace.errors import TraceError
+from tensorprog.trace.examples import Inputs, filled, made, read
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +74,7 @@ class Built:
 
     widths: tuple[int, ...]
     models: tuple[torch.nn.Module, ...]
-    examples: tuple[tuple[tuple[Any, ...], dict[str, Any]], ...]
+    examples: tuple[Inputs, ...]
     build: Callable[[int], torch.nn.Module]
     seed: int
     _further: list[tuple[torch.nn.Module, ...]] = field(default_factory=list, repr=False, compare=False)
@@ -106,7 +108,8 @@ def build_models(build: Callable[[int], torch.nn.Module], widths: Sequence[int],
     """Call ``build`` at every width with a fixed seed; the state of torch's generator is left as it was.
 
     Raises:
-        SettingError: for widths that are no distinct positive integers, or where ``build`` returns no module.
+        SettingError: for widths that are no distinct positive integers, or where ``build`` returns no module, or the
+            same one at every width.
     """
     import torch
 
@@ -115,8 +118,13 @@ def build_models(build: Callable[[int], torch.nn.Module], widths: Sequence[int],
         raise SettingError("widths", widths, "needs at least two different positive integers")
     ns = tuple(sorted(ns))
     with torch.random.fork_rng(devices=[]):
-        examples = tuple(_example(example, n) for n in ns)
-    return Built(ns, tuple(_models(build, ns, seed)), examples, build, seed)
+        examples = () if example is None else tuple(read(example, n) for n in ns)
+    models = tuple(_models(build, ns, seed))
+    shapes = {tuple(p.shape for p in m.parameters()) for m in models}
+    if len(shapes) == 1:
+        told = f"models of the same sizes at widths {', '.join(map(str, ns))}"
+        raise SettingError("build", told, "needs at least one size that grows with the width")
+    return Built(ns, models, examples or (made(models[0]),) * len(ns), build, seed)
 
 
 def _models(build: Callable[[int], torch.nn.Module], widths: Sequence[int], seed: int) -> Iterator[torch.nn.Module]:
@@ -128,24 +136,9 @@ def _models(build: Callable[[int], torch.nn.Module], widths: Sequence[int], seed
             model = build(n)
             if not isinstance(model, torch.nn.Module):
                 raise SettingError("build", type(model).__name__, f"build({n}) needs to return an nn.Module")
-            yield model
-
-
-def _example(example: Any, width: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    import torch
-
-    if example is None:
-        raise SettingError(
-            "example",
-            None,
-            "needs an input of the model: a tensor, a tuple, a dictionary of keywords, "
-            "or a function of the width that returns one",
-        )
-    if callable(example) and not isinstance(example, torch.Tensor):
-        example = example(width)
-    if isinstance(example, Mapping):
-        return (), dict(example)
-    return (tuple(example) if isinstance(example, tuple | list) else (example,)), {}
+            if not any(True for _ in model.parameters()):
+                raise SettingError("build", f"{type(model).__name__} without parameters", "has nothing to scale")
+            yield getattr(model, "_orig_mod", model)  # of torch.compile
 
 
 def pick(output: Any, chosen: str | int | None) -> Any:
@@ -157,6 +150,8 @@ def pick(output: Any, chosen: str | int | None) -> Any:
     import torch
 
     if chosen is not None:
+        if isinstance(output, torch.Tensor):
+            raise SettingError("output", chosen, "the model returns one tensor: leave it out")
         try:
             return output[chosen] if isinstance(chosen, int) or isinstance(output, Mapping) else getattr(output, chosen)
         except (AttributeError, KeyError, IndexError, TypeError) as error:
@@ -230,17 +225,14 @@ def _exported(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, A
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without torch's own messages: what matters is raised."""
-    loggers = [logging.getLogger(name) for name in ("torch", "torch.export", "torch._export")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    level = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
+        logging.disable(logging.CRITICAL)
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(level)
 
 
 def _align(built: Built, programs: Sequence[Any]) -> Graph:
@@ -264,7 +256,8 @@ def _align(built: Built, programs: Sequence[Any]) -> Graph:
         import torch.utils._pytree as pytree
 
         flat, _ = pytree.tree_flatten((args, kwargs))
-        inputs.append({name: value for name, value in zip(user[w], flat, strict=False) if isinstance(name, str)})
+        given = zip(user[w], map(filled, flat), strict=False)
+        inputs.append({name: value for name, value in given if isinstance(name, str)})
     nodes = []
     for k, row in enumerate(zip(*lists, strict=True)):
         del k

@@ -141,7 +141,7 @@ def trace(
     build: Callable[[int], torch.nn.Module],
     widths: Sequence[int] = WIDTHS,
     *,
-    example: Any,
+    example: Any = None,
     optimizer: Any = "sgd",
     loss: str | Loss | Any = "ce",
     output: str | int | None = None,
@@ -156,7 +156,8 @@ def trace(
     Args:
         build: returns the initialised model of a width n.
         widths: at least two; three tell a power from a rounding.
-        example: an input: a tensor, a tuple, a dictionary of keywords, or a function of the width that returns one.
+        example: an input: a tensor, a tuple, a dictionary of keywords, or a function of the width that returns one;
+            without it tokens, vectors or images are tried, as the first layer reads them.
         optimizer: ``optimizer(model)`` returns a torch optimizer, or a list of them; or the name of one of
             tensorprog's optimizers, with the same learning rate for all parameters.
         loss: a name, an entry, or a loss of torch such as ``torch.nn.functional.cross_entropy``.
@@ -187,6 +188,7 @@ def trace(
         >>> model.derivation.regime.value, str(model.max_stable_lr())
         ('catastrophic', 'stable up to -1, bounded updates up to -1, bounded logits up to -3/2')
     """
+    _readable(output, inits, entries, clip)
     built = build_models(build, widths, example, seed)
     return traced(
         built,
@@ -198,6 +200,17 @@ def trace(
         clip=clip,
         label=label,
     )
+
+
+def _readable(output: Any, inits: Any, entries: Any, clip: Any) -> None:
+    """What is given beside the model has the right types."""
+    if output is not None and not isinstance(output, str | int):
+        raise SettingError("output", output, "needs a name or an index of a member of the model's output")
+    for what, table in (("inits", inits), ("entries", entries)):
+        if table is not None and not isinstance(table, Mapping):
+            raise SettingError(what, table, "needs a mapping from names")
+    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip > 0):
+        raise SettingError("clip", clip, "needs a threshold, a positive number")
 
 
 def traced(
@@ -218,9 +231,11 @@ def traced(
     conversion = Conversion(graph)
     logits = conversion.run()
     declared = {name: exponent(b, f"inits, {name}") for name, b in inits.items()}
-    for name in declared:
+    for name, b in declared.items():
         if name not in graph.canonical:
             raise SettingError("inits", name, f"the model's parameters are: {', '.join(graph.canonical)}")
+        if not (b.is_number or b.infinite):
+            raise SettingError(f"inits, {name}", str(b), "needs a number, or oo for zeros")
 
     def initial(block: Block, where: str) -> Init:
         samples = [_samples(built.models, block)]

@@ -200,9 +200,14 @@ def _rule(name: str, rows: Sequence[tuple[str, dict[str, Any]]], widths: Sequenc
     groups = [group for _, group in rows]
 
     def read(key: str) -> Power | None:
-        if any(key not in g for g in groups):
+        if any(g.get(key) is None for g in groups):
             return None
-        numbers = [float(g[key]) for g in groups]
+        try:
+            numbers = [float(g[key]) for g in groups]
+        except (TypeError, ValueError) as error:
+            if key == "lr":
+                raise SettingError(f"optimizer, lr of {name}", groups[0][key], "needs a number") from error
+            return None  # such as the two epsilons of Adafactor
         power = power_of(numbers, widths)
         if power is None:
             told = ", ".join(f"{x:.4g}" for x in numbers)
@@ -211,6 +216,7 @@ def _rule(name: str, rows: Sequence[tuple[str, dict[str, Any]]], widths: Sequenc
             )
         return None if power.exponent.infinite else power
 
-    rate = read("lr") or Power(Exponent(0), 0.0, 0.0)
+    given = all(g.get("lr") is not None for g in groups)
+    rate = read("lr") or Power(Exponent(0), 0.0 if given else 1.0, 0.0)  # without one, the step is measured
     options: dict[str, Any] = {k: groups[0][k] for k in ("adjust_lr_fn", "decoupled_weight_decay") if k in groups[0]}
     return Rule(kinds.pop(), rate, read("eps"), read("weight_decay"), options)

@@ -104,7 +104,8 @@ def _steps(
             p.grad = gradient * _gradient(p, k)
         for one in several:
             for group in one.param_groups:
-                group["lr"] = group["lr"] * rate
+                if group.get("lr") is not None:
+                    group["lr"] = group["lr"] * rate
                 group["weight_decay"] = 0.0
             one.step()
     except Exception as error:  # whatever the user's optimizer raises

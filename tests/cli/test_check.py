@@ -51,6 +51,34 @@ def fails(n):
     raise RuntimeError("no\\nmodel")
 
 
+def fixed(n):
+    return build(64)
+
+
+def bare(n):
+    return nn.ReLU()
+
+
+def empty(n):
+    return None
+
+
+class Branches(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layers = build(n)
+
+    def forward(self, x):
+        return self.layers(x) if x.sum() > 0 else -self.layers(x)
+
+
+wrong = torch.randn(4, 9)
+
+
+def groupless(model):
+    return nn.ReLU()
+
+
 def loops(n):
     return nn.Sequential(nn.Linear(8, n), *(nn.ReLU() for _ in range(n // 64)), nn.Linear(n, 5))
 """
@@ -70,6 +98,15 @@ def test_a_claim_that_holds(run: Run, model: str) -> None:
     assert found["holds"] is True
     assert (found["regime"], found["learning"]) == ("stable", "maximal")
     assert [p["name"] for p in found["parameters"]] == ["0", "2", "4"]
+
+
+def test_without_an_example_one_is_made(run: Run, model: str, tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(MODEL.replace("example = ", "unused = "))
+    said = run("check", f"{tmp_path}/bare.py:build", "--optimizer", "mup", "--claim", "maximal", "--json")
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["largest_stable"] is None
+    said = run("check", f"{tmp_path}/bare.py:build", "--optimizer", "mup", "--json")
+    assert json.loads(said.out)["largest_stable"]["rates"] == {"0": "0", "2": "-1", "4": "-1"}
 
 
 def test_a_claim_that_fails(run: Run, model: str) -> None:
@@ -95,7 +132,10 @@ def test_the_example_has_a_fault_that_is_found(run: Run, monkeypatch: pytest.Mon
         ((), "FILE.py:FUNCTION: is missing; name a file and a function of the width in it, such as model.py:build"),
         (("nowhere.py:build",), "FILE.py:FUNCTION: got 'nowhere.py:build'; there is no file 'nowhere.py'"),
         (("build",), "FILE.py:FUNCTION: got 'build'; needs a file and a function, such as model.py:build"),
-        (("{}:nothing",), "got 'nothing'; functions in {} are build, Last, mup, cumulative, Cumulative, fails, loops"),
+        (
+            ("{}:nothing",),
+            "got 'nothing'; functions in {} are build, Last, mup, cumulative, Cumulative, fails, ",
+        ),
         (("{}:build", "--claim", "mu"), "--claim: got 'mu'; accepted are sp, "),
         (("{}:build", "--widths", "64"), "--widths: got '64'; needs at least two different widths"),
         (("{}:build", "--widths", "64,x"), "--widths: got 'x'; needs an integer from 1 to 1048576"),
@@ -112,6 +152,12 @@ def test_the_example_has_a_fault_that_is_found(run: Run, monkeypatch: pytest.Mon
             "tensorprog.trace.operator, or declare a program with tensorprog.Builder",
         ),
         (("{}:loops", "--optimizer", "sgd"), "the graph depends on the width"),
+        (("{}:fixed",), "build: got 'models of the same sizes at widths 64, 128, 256'; needs at least one size"),
+        (("{}:bare",), "build: got 'ReLU without parameters'; has nothing to scale"),
+        (("{}:empty",), "build: got 'NoneType'; build(64) needs to return an nn.Module"),
+        (("{}:Branches",), "the model of width 64 cannot be exported"),
+        (("{}:build", "--example", "wrong"), "the model of width 64 cannot be exported: RuntimeError"),
+        (("{}:build", "--optimizer", "groupless"), "--optimizer: got 'ReLU'; needs a torch optimizer, or a list"),
     ],
 )
 def test_bad_input(run: Run, model: str, arguments: tuple[str, ...], line: str) -> None:

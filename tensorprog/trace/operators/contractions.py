@@ -7,7 +7,7 @@ from dataclasses import replace
 from string import ascii_letters
 from typing import Any
 
-from tensorprog.trace.atoms import Atom, coordinates, leaves
+from tensorprog.trace.atoms import Atom, Dim, coordinates, leaves
 from tensorprog.trace.contraction import contract
 from tensorprog.trace.conversion import Conversion, operator
 from tensorprog.trace.operators.norms import affine, softmax
@@ -145,7 +145,7 @@ def _convolution(c: Conversion, x: Any, weight: Any, bias: Any = None, *args: An
     places = list(ascii_letters[:pixels])
     taps = [f"tap {k}" for k in range(pixels)]
     inner = Tensor(tuple(d for d in x.dims), x.ref) if isinstance(x, Tensor) else x
-    new = c.fresh()[len(batch) + 1 :]
+    new = tuple(_slid(c, inner, k, tap) for k, tap in enumerate(weight.dims[2:], len(batch) + 1))
     if groups == 1:
         y = _convolved(c, inner, weight, [*batch, "I", *places], ["O", "I", *taps], [*batch, "O", *places])
     else:
@@ -158,6 +158,15 @@ def _convolution(c: Conversion, x: Any, weight: Any, bias: Any = None, *args: An
     if isinstance(bias, Parameter):
         bias = replace(bias, dims=(*bias.dims, *((),) * pixels), stored=(*bias.stored, *((),) * pixels))
     return affine(c, y, None, bias)
+
+
+def _slid(c: Conversion, x: Any, k: int, tap: Dim) -> Dim:
+    """A dimension that a kernel slides along: pixels; features only with a kernel of one."""
+    if not isinstance(x, Tensor) or not set(leaves(x.dims[k])) & set(c.features(x)):
+        return c.fresh()[k]
+    if leaves(tap):
+        raise c.refuse("its kernel slides along features, not pixels", "Contract features with a linear layer")
+    return x.dims[k]
 
 
 def _convolved(c: Conversion, x: Any, p: Parameter, lx: list[str], lp: list[str], lo: list[str]) -> Tensor:
