@@ -225,3 +225,23 @@ def test_mean_field_stops_learning_in_depth(depth: int, trivial: bool, loss: str
     assert [str(abc.c) for abc in d.setting.exponents().values()] == ["-1", *["-2"] * (depth - 1), "-1"]
     assert (d.learning is tp.Learning.TRIVIAL) == trivial
     assert d.settled
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_r_as_a_closed_form(depth: int) -> None:
+    """Definition 3.2 in symbols: the last hidden layer's features change by n^-r, where all its layers stay bounded."""
+    zero = tp.parametrizations.SP.where("input", c=0).where("readout", c=0)
+    signal = "Max(-a_readout - b_readout, -2*a_readout - c)"
+    if depth == 1:
+        free, conditions, last = ("a_input", "b_input"), ["b_input = -a_input"], "input"
+        r = f"{signal} - c - 2*a_input"
+    else:
+        free, last = ("a_input", "b_input", "a_hidden", "b_hidden"), "hidden.1"
+        layers = ("2*a_input", "2*a_hidden - 1")
+        conditions = ["b_input = -a_input", "b_hidden = 1/2 - a_hidden"]
+        conditions += [f"{x} + {g} + c >= 0" for x in layers for g in ("a_readout + b_readout", "2*a_readout + c")]
+        r = f"{signal} - c + Max(-2*a_input, 1 - 2*a_hidden)"
+    names = (*free, "a_readout", "b_readout", "c")
+    f = tp.formula(tp.mlp(depth), zero, f"{last}.feature", free=names, step=2, optimizer="sgd", assume=conditions)
+    assert f.equals(r), str(f)
+    assert not f.equals(r + " + 1/8")

@@ -146,3 +146,28 @@ def test_sam_around_sam_is_refused() -> None:
     twice: Optimizer = SAM(SAM("sgd"))
     with pytest.raises(Unsupported, match="sam around sam is not supported: a perturbation of a perturbation"):
         tp.derive(tp.mlp(2), "mup", optimizer=twice)
+
+
+def test_perturbations_as_closed_forms() -> None:
+    """Naive SAM, one norm over all layers: the radius over it, times the gradient's entries, times the layer's fan-in.
+
+    In muP the gradients have norms n^(1/2 - b), n^(1 - b) and n^(1/2) from the first layer to the last.
+    """
+    norm = "Max(1 - b_readout, 1/2)"
+    expected = {
+        "input": f"radius_exponent - b_readout - {norm}",
+        "hidden.1": f"radius_exponent - b_readout + 1 - {norm}",
+        "readout": f"radius_exponent + 1 - {norm}",
+    }
+    names = ("radius_exponent", "b_readout")
+    for site, form in expected.items():
+        f = tp.formula(
+            tp.mlp(2),
+            "mup",
+            f"{site}.perturbation",
+            free=names,
+            step=0,
+            optimizer=SAM("sgd"),
+            assume=["radius_exponent <= 0"],  # larger ones perturb what later layers read
+        )
+        assert f.equals(form), (site, str(f))
