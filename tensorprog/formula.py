@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.closed_form import ClosedForm
 from tensorprog.derivation import scales
 from tensorprog.errors import SettingError, UnknownName
@@ -115,6 +116,7 @@ def formula(
     loss: str | Loss = "ce",
     lr_exponent: ExponentLike = 0,
     zero_readout: bool = False,
+    alignment: str | Alignment = DERIVED,
     assume: Iterable[Any] = (),
 ) -> Formula:
     """The closed form of one exponent in free symbols.
@@ -151,6 +153,7 @@ def formula(
         lr_exponent=lr_exponent,
         zero_readout=zero_readout,
         steps=max(step, 1) if isinstance(step, int) else step,
+        alignment_=alignment,
     )
     return formulas_of(bind(s, free), step, [target], assume).members[0]
 

@@ -17,6 +17,7 @@ from fractions import Fraction
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.arrangement import Arrangement, Loop
 from tensorprog.bound import Bound
 from tensorprog.errors import SettingError
@@ -239,6 +240,7 @@ def phase(
     loss: str | Loss = "ce",
     lr_exponent: ExponentLike = 0,
     zero_readout: bool = False,
+    alignment: str | Alignment = DERIVED,
 ) -> PhaseDiagram:
     """The exact phase diagram over two symbols.
 
@@ -270,6 +272,7 @@ def phase(
         loss_=loss,
         lr_exponent=lr_exponent,
         zero_readout=zero_readout,
+        alignment_=alignment,
     )
     return phase_diagram(bind(s, free), free, window)
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.bound import Bound
 from tensorprog.closed_form import joined_regions
 from tensorprog.errors import SettingError, UnknownName
@@ -143,6 +144,7 @@ def solve(
     optimizer: str | Optimizer | Mapping[str, Any] = "sgd",
     loss: str | Loss = "ce",
     zero_readout: bool = False,
+    alignment: str | Alignment = DERIVED,
     assume: Iterable[Any] = (),
 ) -> Solutions:
     """Find the exponents for which training is stable and every layer's effective update is Theta(1).
@@ -153,6 +155,7 @@ def solve(
             one learning rate tied over all layers.
         bounded: what must stay bounded: ``activations``, ``updates`` (and those) or ``logits`` (and all before).
         maximal: every effective update is Theta(1) at the settled end; else stability alone is asked for.
+        alignment: of weights with what they act on, ``derived`` or assumed (``full``, ``none``).
         assume: conditions on the unknowns, such as ``"b_readout = 1/2"``.
 
     Returns:
@@ -171,7 +174,15 @@ def solve(
 
     Ref: Yang & Hu 2021 (arXiv 2011.14522), Section 5.
     """
-    s = setting(program, parametrization, optimizer_=optimizer, loss_=loss, zero_readout=zero_readout, steps=1)
+    s = setting(
+        program,
+        parametrization,
+        optimizer_=optimizer,
+        loss_=loss,
+        zero_readout=zero_readout,
+        steps=1,
+        alignment_=alignment,
+    )
     names = tuple(free) or tuple(n for n in unknowns(program) if not (zero_readout and n == "b_readout"))
     return solutions(bind(s, names), names, bounded=bounded, maximal=maximal, assume=assume)
 

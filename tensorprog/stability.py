@@ -21,6 +21,7 @@ from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Program
 from tensorprog.region import Region, interval, run_at
+from tensorprog.report.notebook import Display
 from tensorprog.setting import Setting, setting
 from tensorprog.trajectory import Step
 
@@ -57,7 +58,7 @@ class Supremum:
 
 
 @dataclass(frozen=True)
-class StableRates:
+class StableRates(Display):
     """Three suprema of the global learning-rate exponent r.
 
     Args:

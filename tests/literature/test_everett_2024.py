@@ -69,6 +69,16 @@ def test_their_table(how: str, alignment: str, name: str, c: list[str]) -> None:
     assert largest(name, how, alignment, depth=4) == c
 
 
+@pytest.mark.parametrize(("how", "alignment", "name", "c"), ROWS)
+def test_their_table_solves_the_inverse_problem(how: str, alignment: str, name: str, c: list[str]) -> None:
+    """Rates at which every layer's effective update is Theta(1) and nothing but the logits may diverge: one point."""
+    free = ("c_input", "c_hidden", "c_readout")
+    found = tp.solve(tp.mlp(2), parametrization(name), free=free, bounded="updates", optimizer=how, alignment=alignment)
+    if (how, alignment, name) == ("sgd", "none", "mup"):
+        c = ["1/2", "0", "-1/2"]  # in their row the readout's update vanishes; one that does not raises all gradients
+    assert found.told() == [", ".join(f"{x} = {e}" for x, e in sorted(zip(free, c, strict=True)))]
+
+
 @pytest.mark.parametrize("alignment", ["full", "none"])
 def test_mean_field_is_mup_moved_by_a_half(alignment: str) -> None:
     """a + t, b - t is c - 2t for SGD, c - t for Adam and nothing for Adafactor, whatever is assumed."""

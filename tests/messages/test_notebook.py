@@ -10,7 +10,7 @@ NET = tp.mlp(hidden_layers=1)
 
 def test_results_have_html_and_latex() -> None:
     free = tp.derive(NET, "sp", lr_exponent="r", assume=["r <= 0"])
-    results = [tp.derive(NET), free, tp.solve(NET, free=["r"], maximal=False)]
+    results = [tp.derive(NET), free, tp.solve(NET, free=["r"], maximal=False), tp.max_stable_lr(NET)]
     results += [table([NET], [tp.parametrizations.SP], optimizer=["sgd"], loss=["ce"], lr_exponent=[0])]
     for result in results:
         page = result._repr_html_()
