@@ -31,10 +31,13 @@ def agree(s: Setting, lower: Trajectory, upper: Trajectory, until: int | None = 
         lower, upper: trajectories of the setting by :class:`~tensorprog.bound.Bound`.
         until: compare the steps before this one; without it, all.
     """
-    if lower.steps[0].perturbed:
-        return False  # the second look is not compared
-    for t in range(max(len(lower.steps), len(upper.steps)) if until is None else until):
+    steps = max(len(lower.steps), len(upper.steps)) if until is None else until
+    if any(path.settled_at is None and len(path.steps) < steps for path in (lower, upper)):
+        return False
+    for t in range(steps):
         below, above = lower.at(t), upper.at(t)
+        if below.perturbed:
+            return False  # what is seen at perturbed weights is not compared
         for i in s.program.limited:
             if not all(any(known_le(x.exponent, y.exponent) for y in below.now[i]) for x in above.now[i]):
                 return False

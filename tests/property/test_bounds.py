@@ -15,6 +15,7 @@ from tensorprog.exponent import ZERO
 from tensorprog.phase import bounded_phase, phase_of
 from tensorprog.program import Apply
 from tensorprog.regimes import Learning
+from tensorprog.sandwich import agree
 from tensorprog.setting import Setting, setting
 from tensorprog.trajectory import diverged
 
@@ -86,3 +87,15 @@ def test_bounded_functions_stay_bounded(seed: int) -> None:
             if isinstance(ins, Apply):
                 assert not step.now[i].exceeds(ZERO), (str(s), step.t)
                 assert not step.change[i].exceeds(ZERO), (str(s), step.t)
+
+
+def test_trajectories_that_end_early_agree_on_nothing() -> None:
+    s = drawn(0)
+    whole, cut = s.trajectory(bound=Bound.LOWER), s.trajectory(bound=Bound.UPPER, watch=lambda step, i: True)
+    assert not cut.steps
+    assert not agree(s, whole, cut)
+    assert not agree(s, whole, cut, until=1)
+    assert agree(s, whole, cut, until=0)
+    conflict = tp.solve(tp.mlp(2), "sp", free=["b_hidden"], optimizer="sgd", assume=["b_hidden < 0"])
+    assert not conflict
+    assert conflict.conflict
