@@ -210,7 +210,7 @@ def figure(panels: int) -> tuple[Any, list[Any]]:
         raise Unsupported("a picture", "it is drawn with matplotlib, which is not installed", needs) from error
     columns = min(panels, 2)
     rows = -(-panels // columns)
-    fig = Figure(figsize=(4.3 * columns, 4.1 * rows + 0.5), layout="constrained")
+    fig = Figure(figsize=(4.3 * columns, 4.1 * rows + (0.5 if columns > 1 else 0.9)), layout="constrained")
     axes = list(fig.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[panels:]:
         ax.remove()
@@ -230,7 +230,9 @@ def _legend(fig: Any, diagrams: Sequence[PhaseDiagram]) -> None:
     kinds = dict.fromkeys((e.phase.learning, e.phase.regime) for d in diagrams for e in d.edges)
     order = sorted(kinds, key=lambda k: (list(Regime).index(k[1]), list(Learning).index(k[0]) if k[0] else 9))
     if order:
-        fig.legend(handles=[handle(*k) for k in order], loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+        columns = 1 if len(diagrams) == 1 else 2  # a panel is about as wide as the longest label
+        handles = [handle(*k) for k in order]
+        fig.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def save(diagrams: Sequence[PhaseDiagram], path: str | Path, *, title: str = "", dpi: int = 160) -> None:
