@@ -5,7 +5,7 @@ Channels are wide; kernels, pixels and strides are finite. A value stands for th
 
 from __future__ import annotations
 
-from tensorprog.architectures.options import count, one_of, shown
+from tensorprog.architectures.options import count, depth, one_of, shown
 from tensorprog.errors import SettingError
 from tensorprog.exponent import ZERO, ExponentLike, exponent
 from tensorprog.joint import AVERAGE_POOL, MAX_HALVING, MEAN_HALVING
@@ -50,7 +50,7 @@ def cnn(
 
     Ref: LeCun et al. 1998.
     """
-    count("hidden_layers", hidden_layers)
+    depth("hidden_layers", hidden_layers)
     one_of("norm", norm, ("none", *NORMS))
     one_of("halving", halving, ("stride", *HALVINGS, "none"))
     _odd(kernel)
@@ -114,8 +114,8 @@ def resnet(
 
     Ref: He et al. 2016 (arXiv 1512.03385), Section 3.3; zero gains: Goyal et al. 2017 (arXiv 1706.02677), Section 5.1.
     """
-    count("blocks", blocks)
-    count("stages", stages)
+    depth("blocks", blocks)
+    depth("stages", stages)
     one_of("norm", norm, ("none", *NORMS))
     _odd(kernel)
     if zero_gain and (norm == "none" or plain_norm):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tensorprog.architectures.options import count, experts_axis, hidden_axis, one_of
+from tensorprog.architectures.options import depth, experts_axis, hidden_axis, one_of
 from tensorprog.exponent import ONE, ZERO, ExponentLike, exponent
 from tensorprog.layers import NORMS, Experts, dense
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
@@ -28,7 +28,7 @@ def mlp(hidden_layers: int = 2, activation: str | Nonlinearity = "relu", bias: b
         >>> [site.name for site in mlp(hidden_layers=3).sites]
         ['input', 'hidden.1', 'hidden.2', 'readout']
     """
-    count("hidden_layers", hidden_layers)
+    depth("hidden_layers", hidden_layers)
     phi = nonlinearity(activation)
     b = Builder()
     x = dense(b, "input", b.data("x"), b.width, phi, bias=bias)
@@ -76,7 +76,7 @@ def resnet_mlp(
 
     Ref: He et al. 2016 (arXiv 1512.03385); pre-norm: Xiong et al. 2020 (arXiv 2002.04745).
     """
-    count("blocks", blocks)
+    depth("blocks", blocks)
     one_of("norm", norm, ("none", *NORMS))
     one_of("placement", placement, ("pre", "post"))
     phi = nonlinearity(activation)

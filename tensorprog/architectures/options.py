@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
+from fractions import Fraction
 from inspect import signature
 
 from tensorprog.errors import SettingError, UnknownName
@@ -10,7 +12,16 @@ from tensorprog.exponent import ZERO, Exponent, ExponentLike, exponent
 from tensorprog.layers import GATES
 from tensorprog.program import Axis, Builder
 
-__all__ = ["count", "experts_axis", "growth", "hidden_axis", "one_of", "shown"]
+__all__ = ["count", "depth", "experts_axis", "growth", "hidden_axis", "is_power", "one_of", "shown"]
+
+
+GROWTH = "needs a number of at least 0, the exponent p of n^p coordinates"
+GROWING_DEPTH = (
+    "needs an integer of at least 1: there are no rules for a depth that grows with n. Known for L residual blocks are "
+    "multipliers of their branches, 1/sqrt(L) (Yang et al. 2023, arXiv 2310.02244) and 1/L (Dey et al. 2025, arXiv "
+    "2505.01618): take a few blocks with branch_exponent=-p/2 or -p for L = n^p; what one block does is then derived, "
+    "sums over all of them are not"
+)
 
 
 def count(name: str, value: int, least: int = 1) -> int:
@@ -18,6 +29,24 @@ def count(name: str, value: int, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise SettingError(name, value, f"needs an integer of at least {least}")
     return value
+
+
+def depth(name: str, value: int) -> int:
+    """A number of layers or blocks.
+
+    Raises:
+        SettingError: for a number that is none, and for one that was meant to grow with n.
+    """
+    if is_power(value):
+        raise SettingError(name, str(value), GROWING_DEPTH)
+    return count(name, value)
+
+
+def is_power(value: object) -> bool:
+    """Whether a number is given as a power of n: ``"n^(1/2)"``, ``"1/2"``, a fraction, an expression in symbols."""
+    if isinstance(value, str):
+        return re.search(r"\bn\b|[0-9] */ *[0-9]", value) is not None
+    return isinstance(value, Exponent | Fraction) or hasattr(value, "free_symbols")
 
 
 def one_of(name: str, value: str, accepted: Iterable[str]) -> str:
@@ -32,7 +61,7 @@ def growth(name: str, value: ExponentLike) -> Exponent:
     """The exponent p of an option that says how many there are of something, n^p."""
     power = exponent(value, name)
     if not power.is_number or power < ZERO:
-        raise SettingError(name, str(power), "needs a number of at least 0, the exponent p of n^p coordinates")
+        raise SettingError(name, str(power), GROWTH)
     return power
 
 

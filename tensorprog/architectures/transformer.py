@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tensorprog.architectures.options import count, experts_axis, hidden_axis, one_of, shown
+from tensorprog.architectures.options import depth, experts_axis, hidden_axis, one_of, shown
 from tensorprog.errors import SettingError
 from tensorprog.exponent import ONE, ZERO, ExponentLike, exponent
 from tensorprog.layers import NORMS, Attention, Experts, dense, gated
@@ -81,7 +81,7 @@ def transformer(
 
     Ref: Radford et al. 2019 (GPT-2); Touvron et al. 2023 (arXiv 2302.13971), Llama.
     """
-    count("blocks", blocks)
+    depth("blocks", blocks)
     one_of("norm", norm, NORMS_BY_POSITION)
     one_of("placement", placement, ("pre", "post"))
     one_of("attention_scale", attention_scale, SCALES)

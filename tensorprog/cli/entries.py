@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any
 
+from tensorprog.architectures.options import is_power
 from tensorprog.cli.parser import Given, Option, UsageError, integer, naming, shortened
 
 __all__ = ["EntryOption", "entry_options", "read_options"]
@@ -61,7 +62,8 @@ class EntryOption:
     def read(self, text: str) -> Any:
         """One value."""
         if isinstance(self.default, int):
-            return integer(self.flag, text, 1, LARGEST_INTEGER)
+            # A power of n is no integer; the entry says what may grow.
+            return text if is_power(text) else integer(self.flag, text, 1, LARGEST_INTEGER)
         if isinstance(self.default, float):
             try:
                 return float(text)

@@ -207,8 +207,20 @@ def _numbers(text: str) -> bool:
     return text.replace(",", "").isdecimal()
 
 
+FINITE = "there is no such option: a derivation is for a fixed number. "
+NOT_AXES = {
+    "--batch": FINITE + "There are no rules for a batch that grows with n; its size as it is changes constants only",
+    "--depth": FINITE + "Give it as --hidden-layers or --blocks; --branch-exponent multiplies branches by a power of n",
+    "--width": "there is no such option: the width is n itself; validate and sweep train at --widths",
+}
+"""What is no axis of a network here, and what to do instead."""
+
+
 def _refuse(token: str, known: Sequence[Option]) -> NoReturn:
     flags = [o.flag for o in known if not o.positional]
+    flag = token.split("=")[0]
+    if flag.removesuffix("-size") in NOT_AXES:
+        raise UsageError(flag, NOT_AXES[flag.removesuffix("-size")])
     if token.startswith("-") and token != "-":
-        raise UsageError(token.split("=")[0], f"no such option; accepted are {', '.join(flags)}")
+        raise UsageError(flag, f"no such option; accepted are {', '.join(flags)}")
     raise UsageError("", f"got an unexpected argument {shortened(token)}; options are {', '.join(flags)}")

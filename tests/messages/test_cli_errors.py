@@ -23,6 +23,13 @@ OPTIMIZERS = (
     "shampoo, soap, kfac, clipped, decayed, sam"
 )
 ROLES = "input, hidden, readout, hidden.1"
+GROWTH = "needs a number of at least 0, the exponent p of n^p coordinates"
+GROWING_DEPTH = (
+    "needs an integer of at least 1: there are no rules for a depth that grows with n. Known for L residual blocks are "
+    "multipliers of their branches, 1/sqrt(L) (Yang et al. 2023, arXiv 2310.02244) and 1/L (Dey et al. 2025, arXiv 2505.01618): "
+    "take a few blocks with branch_exponent=-p/2 or -p for L = n^p; what one block does is then derived, sums over all of them "
+    "are not"
+)
 
 LINES = [
     # verbs and options
@@ -74,6 +81,29 @@ LINES = [
     ("predict --hidden-layers 2.0", "--hidden-layers: got '2.0'; needs an integer from 1 to 256"),
     ("predict --hidden-layers 100000", "--hidden-layers: got '100000'; needs an integer from 1 to 256"),
     ("table --hidden-layers 1,x", "--hidden-layers: got 'x'; needs an integer from 1 to 256"),
+    ("predict --hidden-layers n", f"--hidden-layers: got 'n'; {GROWING_DEPTH}"),
+    ("predict --model transformer --blocks n^(1/2)", f"--blocks: got 'n^(1/2)'; {GROWING_DEPTH}"),
+    ("table --model resnet --stages 1,1/2", f"--stages: got '1/2'; {GROWING_DEPTH}"),
+    ("predict --model cnn --kernel 1/2", "--kernel: got '1/2'; needs an integer of at least 1"),
+    (
+        "predict --batch-size n^(1/2)",
+        "--batch-size: there is no such option: a derivation is for a fixed number. There are no rules for a batch that "
+        "grows with n; its size as it is changes constants only",
+    ),
+    (
+        "predict --depth=n",
+        "--depth: there is no such option: a derivation is for a fixed number. Give it as --hidden-layers or --blocks; "
+        "--branch-exponent multiplies branches by a power of n",
+    ),
+    (
+        "predict --width 1",
+        "--width: there is no such option: the width is n itself; validate and sweep train at --widths",
+    ),
+    ("predict --model transformer --ff-exponent -1", f"--ff-exponent: got '-1'; {GROWTH}"),
+    (
+        "predict --model transformer --experts softmax --experts-exponent -1/2",
+        f"--experts-exponent: got '-1/2'; {GROWTH}",
+    ),
     ("predict --steps 0", "--steps: got '0'; needs an integer from 1 to 1000"),
     ("predict --steps 1000000000", "--steps: got '1000000000'; needs an integer from 1 to 1000"),
     ("predict --steps 10**9", "--steps: got '10**9'; needs an integer from 1 to 1000"),

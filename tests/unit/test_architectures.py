@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sympy
 
 import tensorprog as tp
 from tensorprog.architectures import ARCHITECTURES
-from tensorprog.program import ONE
+from tensorprog.errors import SettingError
+from tensorprog.program import ONE, Add
 
 PAGE = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text(encoding="utf-8")
 
@@ -59,3 +63,37 @@ def test_a_table_of_a_network_that_any_rate_leaves_stable() -> None:
     found = table(tp.freeze(tp.mlp()), "sp", optimizer="sgd", loss="ce", lr_exponent=[0, "max"])
     (row,) = found.rows
     assert (str(row.rates.exponent), row.error) == ("oo", "")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("depth", ["n^(1/2)", "n", "1/2", Fraction(1, 2), sympy.Symbol("p"), sympy.sqrt(2)])
+def test_a_depth_that_grows_is_refused(depth: Any) -> None:
+    """By every network, in the name of the option, with what is known."""
+    for name, make in ARCHITECTURES.items():
+        option = "hidden_layers" if name in ("mlp", "cnn") else "blocks"
+        with pytest.raises(SettingError, match=r"grows with n.*branch_exponent=-p/2") as error:
+            make(**{option: depth})
+        assert str(error.value).startswith(f"{option}: got {str(depth)!r}; needs an integer")
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("depth", [0, 1.5, "x", True, None])
+def test_what_is_no_depth_at_all(depth: Any) -> None:
+    with pytest.raises(SettingError, match=r"needs an integer of at least 1$"):
+        tp.transformer(blocks=depth)
+
+
+@pytest.mark.parametrize("power", ["-1/2", "-1"])
+def test_the_multiplier_of_branches_is_an_exponent(power: str) -> None:
+    """n^p times what a branch adds to the stream, at initialisation and by training; nothing else changes."""
+    plain, scaled = (
+        tp.derive(
+            tp.resnet_mlp(2, norm="rmsnorm", plain_norm=True, branch_exponent=p), "mup", optimizer="adam", steps=2
+        )
+        for p in (0, power)
+    )
+    for before, after in zip(plain.steps, scaled.steps, strict=True):
+        assert after.sites["block.1.out"] == before.sites["block.1.out"]
+        assert after.logits == before.logits
+    for d, expected in ((plain, "0"), (scaled, power)):
+        branch = next(ins.args[1] for ins in d.setting.program.instructions if isinstance(ins, Add))
+        assert [str(d.path.at(t).now[branch].top) for t in (0, 2)] == [expected] * 2
