@@ -180,13 +180,12 @@ class ClosedForm:
     def joined(self) -> list[tuple[Any, Exponent]]:
         """(region, form) with neighbouring one-symbol pieces of one form joined."""
 
-        def same(below: Exponent, above: Exponent, at: Exponent) -> bool:
-            if below == above:
-                return True
-            names = below.symbols | above.symbols
-            point = dict.fromkeys(names, at)
+        def same(below: Exponent, above: Exponent, at: Exponent, single: int) -> bool:
+            if below == above or not single:
+                return below == above
             # Only a number on a single point may be absorbed by a form; two forms never merge.
-            return bool(below.is_number != above.is_number) and below.substitute(point) == above.substitute(point)
+            number, form = (below, above) if single < 0 else (above, below)
+            return number.is_number and form.substitute(dict.fromkeys(form.symbols, at)) == number
 
         return joined(_merged(self.pieces), same)
 
@@ -361,11 +360,12 @@ class Interval:
         return sympy.And(*parts)
 
 
-def joined(cells: Sequence[tuple[Region, V]], same: Callable[[V, V, Exponent], bool]) -> list[tuple[Any, V]]:
+def joined(cells: Sequence[tuple[Region, V]], same: Callable[[V, V, Exponent, int], bool]) -> list[tuple[Any, V]]:
     """Join intervals and points of one symbol that touch and carry the same value; else the cells as they are.
 
     Args:
-        same: (value below, value above, the point where they touch) -> whether one piece can carry both.
+        same: (value below, value above, the point where they touch, which of them is a single point: -1 the one below,
+            1 the one above, 0 neither) -> whether one piece can carry both.
     """
     names = {s for region, _ in cells for s in (*region.substitution, *(n for g in region.positive for n in g.symbols))}
     if len(names) != 1:
@@ -380,7 +380,8 @@ def joined(cells: Sequence[tuple[Region, V]], same: Callable[[V, V, Exponent], b
     merged = [spans[0]]
     for here, value in spans[1:]:
         before, carried = merged[-1]
-        if before.high == here.low and same(carried, value, here.low):
+        single = -1 if before.low == before.high else int(here.low == here.high)
+        if before.high == here.low and same(carried, value, here.low, single):
             # A point takes over the form of the interval it touches.
             kept = value if before.low == before.high else carried
             merged[-1] = (Interval(name, before.low, here.high, before.low_in, here.high_in), kept)
@@ -389,6 +390,6 @@ def joined(cells: Sequence[tuple[Region, V]], same: Callable[[V, V, Exponent], b
     return list(merged)
 
 
-def same_label(below: str, above: str, at: Exponent) -> bool:
+def same_label(below: str, above: str, at: Exponent, single: int) -> bool:
     """For :func:`joined`: labels join where they are equal."""
     return below == above

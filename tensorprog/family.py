@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tensorprog.closed_form import ClosedForm, Interval, joined, same_label
 from tensorprog.exponent import Exponent
-from tensorprog.region import Cell, Region, assuming, assumptions, explore
+from tensorprog.region import Cell, Region, assuming, explore
 from tensorprog.report.notebook import Display
 
 if TYPE_CHECKING:
@@ -88,6 +88,6 @@ def family(s: Setting, run: Callable[[Setting], Derivation], conditions: Sequenc
         return result
 
     cells: list[Cell[Derivation]] = []
-    for region in assumptions(conditions):
+    for region in s.regions(conditions):
         cells += explore(on, region)
     return Family(s, tuple(cells))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from tensorprog.architectures.options import one_of
+from tensorprog.architectures.options import growth, one_of
 from tensorprog.errors import SettingError, UnknownName, Unsupported
 from tensorprog.exponent import ZERO, Exponent, ExponentLike, exponent
 from tensorprog.program import ONE, Add, Axis, Instruction, MatMul, Program, Scaled, Weight
@@ -77,9 +77,7 @@ def lora(
     """
     one_of("lora_scale", lora_scale, SCALES)
     one_of("lora_zero", lora_zero, ("A", "B"))
-    rank = exponent(rank_exponent, "rank_exponent")
-    if not rank.is_number or rank < ZERO:
-        raise SettingError("rank_exponent", str(rank), "needs a number of at least 0")
+    rank = growth("rank_exponent", rank_exponent)
     adapted = {w for w in _chosen(program, lora, "lora") if w.into is not ONE}
     if not adapted:
         raise SettingError("lora", lora, "names biases and gains only; adapters stand beside matrices")

@@ -18,7 +18,7 @@ from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import Parametrization
 from tensorprog.program import Program
-from tensorprog.region import Region, assumptions, explore
+from tensorprog.region import Region, explore
 from tensorprog.report.notebook import Display
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
@@ -198,6 +198,6 @@ def _form(s: Setting, target: str, step: int, conditions: Sequence[Any]) -> Clos
         return table[target].top
 
     pieces: list[tuple[Region, Exponent]] = []
-    for region in assumptions(conditions):
+    for region in s.regions(conditions):
         pieces += [(c.region, c.result) for c in explore(run, region)]
     return ClosedForm(tuple(pieces))

@@ -162,7 +162,7 @@ class Parametrization:
 
     def _by_role(self, key: str, table: Mapping[Role, Exponent], weight: Weight) -> Exponent:
         value = _of_role(table, weight.role)
-        return value * weight.into.size.const if key in self.fan_in and weight.into.wide else value
+        return weight.into.size * value.const if key in self.fan_in and weight.into.wide else value
 
     def _override(self, result: dict[Weight, ABC], program: Program) -> dict[Weight, ABC]:
         by_name = {w.name: [w] for w in result}

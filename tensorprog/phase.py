@@ -11,7 +11,7 @@ Ref: Haas et al. 2025 (arXiv 2505.22491), Section 3, for the regimes; Yang & Hu 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, partial
@@ -287,6 +287,10 @@ def phase_diagram(
     axes = (names[0], names[1])
     start = rectangle(axes, (-FAR, FAR), (-FAR, FAR)) if window is None else _window(axes, window)
 
+    start = _clip(start, s.program.positive)
+    if start.is_empty():
+        raise SettingError("window", window, f"needs a part where {', '.join(map(str, s.program.positive))} > 0")
+
     def run(region: Region) -> Phase:
         return phase_of(s.at(region.substitution))
 
@@ -300,7 +304,8 @@ def phase_diagram(
         assert isinstance(chart.region, Polygon)
         cells.append((chart.region, found))
     if window is None:
-        start, cells = _cropped(start, cells)
+        view, cells = _cropped(start, cells)
+        start = _clip(view, s.program.positive)
     return _assembled(s, axes, start, cells, run)
 
 
@@ -328,12 +333,12 @@ def _cropped(start: Polygon, cells: list[tuple[Polygon, Phase]]) -> tuple[Polygo
     side = max(high - low for low, high in ends)
     ends = [(low - (side - (high - low)) / 2, high + (side - (high - low)) / 2) for low, high in ends]
     view = rectangle(start.names, *ends)
-    clipped = [(_clip(c, view), f) for c, f in cells]
+    clipped = [(_clip(c, view.sides()), f) for c, f in cells]
     return view, [(c, f) for c, f in clipped if not c.is_empty()]
 
 
-def _clip(cell: Polygon, view: Polygon) -> Polygon:
-    for form in view.sides():
+def _clip(cell: Polygon, forms: Iterable[Exponent]) -> Polygon:
+    for form in forms:
         if not cell.is_empty():
             cell = cell.where(form)
     return cell

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from tensorprog.losses import Loss, loss
 from tensorprog.optimizers import SGD, Optimizer, optimizer
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
 from tensorprog.program import Program, Weight
+from tensorprog.region import Chart, Region, assuming, assumptions
 from tensorprog.trajectory import PATIENCE, Step, Trajectory, Watch
 
 __all__ = ["Setting", "setting"]
@@ -60,14 +61,22 @@ class Setting:
     @property
     def symbols(self) -> frozenset[str]:
         """Free symbols of the exponents, of the parametrization and of options."""
-        # Rates that follow from the optimizer add no symbols but its own, and may compare them: any optimizer will do.
-        exponents = self._exponents(SGD()).values()
-        return (self.optimizer.symbols | self.loss.symbols).union(*(abc.symbols for abc in exponents))
+        # Inits and rates that follow from axes and from the optimizer add no symbols but theirs, and may compare them:
+        # any optimizer and any cell will do.
+        with assuming(Chart(self.regions()[0])) if self.program.symbols else nullcontext():
+            exponents = self._exponents(SGD()).values()
+        found = self.optimizer.symbols | self.loss.symbols | self.program.symbols
+        return found.union(*(abc.symbols for abc in exponents))
+
+    def regions(self, conditions: Iterable[Any] = ()) -> list[Region]:
+        """The part of symbol space where conditions hold and every axis of the program grows."""
+        return assumptions([*conditions, *(f"{size} > 0" for size in self.program.positive)])
 
     def at(self, values: Mapping[str, Exponent]) -> Setting:
         """The setting with symbols replaced."""
         return replace(
             self,
+            program=self.program.substitute(values),
             values={**self.values, **values},
             optimizer=self.optimizer.substitute(values),
             loss=self.loss.substitute(values),
@@ -104,7 +113,10 @@ class Setting:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The setting as JSON values; ``exponents`` lists a, b and the c that includes the global exponent."""
+        """The setting as JSON values; ``exponents`` lists a, b and the c that includes the global exponent.
+
+        They are left out where they depend on the region that symbols are in; its cells tell them.
+        """
         return {
             **(self.program.description or {"model": self.program.label}),
             "parametrization": str(self.parametrization),
@@ -116,10 +128,16 @@ class Setting:
             "zero_readout": self.zero_readout,
             "steps": self.steps,
             **({} if self.alignment == DERIVED else {"alignment": self.alignment.name}),
-            "exponents": {
-                w.name: {"a": str(abc.a), "b": str(abc.b), "c": str(abc.c)} for w, abc in self.exponents().items()
-            },
+            **self._told(),
         }
+
+    def _told(self) -> dict[str, Any]:
+        """The exponents of every weight; nothing where they differ from cell to cell of symbol space."""
+        try:
+            found = self.exponents()
+        except Undecided:
+            return {}
+        return {"exponents": {w.name: {"a": str(e.a), "b": str(e.b), "c": str(e.c)} for w, e in found.items()}}
 
     def __str__(self) -> str:
         zero = ", zero readout" if self.zero_readout else ""

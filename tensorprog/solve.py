@@ -27,7 +27,7 @@ from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import ABC, Parametrization
 from tensorprog.program import Program, Role
 from tensorprog.regimes import is_order_one
-from tensorprog.region import Region, assumptions, explore
+from tensorprog.region import Region, explore
 from tensorprog.report.notebook import Display
 from tensorprog.sandwich import agree, uncut
 from tensorprog.scale import Scale
@@ -224,7 +224,7 @@ def _feasible(s: Setting, needed: frozenset[str], conditions: Sequence[Any], *, 
         return _meets(s.at(region.substitution), needed)
 
     found: list[Region] = []
-    for start in assumptions(conditions):
+    for start in s.regions(conditions):
         found += [c.region for c in explore(run, start) if c.result]
         if first and found:
             break

@@ -95,6 +95,10 @@ class Realization:
         """The number of coordinates of an axis: round(n^size), or the data's where it is finite."""
         if axis == ONE:
             return 1
+        if axis.symbols:
+            raise SettingError(
+                f"size of axis {axis.name!r}", str(axis.size), "needs a number to be realised at a width"
+            )
         if axis.factors:
             first, second = self.pair(axis, width)
             return first * second

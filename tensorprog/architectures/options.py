@@ -60,7 +60,7 @@ def one_of(name: str, value: str, accepted: Iterable[str]) -> str:
 def growth(name: str, value: ExponentLike) -> Exponent:
     """The exponent p of an option that says how many there are of something, n^p."""
     power = exponent(value, name)
-    if not power.is_number or power < ZERO:
+    if power.infinite or (power.is_number and power < ZERO):
         raise SettingError(name, str(power), GROWTH)
     return power
 

@@ -88,7 +88,7 @@ def transformer(
     one_of("qk_norm", qk_norm, ("none", "shared", "separate"))
     one_of("positions", positions, POSITIONS)
     delta = exponent(head_dim_exponent, "head_dim_exponent")
-    if not delta.is_number or not ZERO <= delta <= 1:
+    if delta.infinite or (delta.is_number and not ZERO <= delta <= 1):
         raise SettingError(
             "head_dim_exponent", str(delta), "needs a number from 0 to 1: heads times head dimension is n"
         )

@@ -256,17 +256,29 @@ def check_layers(layers: Parametrization, programs: Sequence[Program]) -> None:
 # -- settings ------------------------------------------------------------------------------------------------------
 
 
-def read_programs(given: Given) -> list[Program]:
-    """The networks: one, or several where the verb allows lists."""
+def read_programs(given: Given, free: frozenset[str] = frozenset()) -> list[Program]:
+    """The networks: one, or several where the verb allows lists.
+
+    Args:
+        free: symbols that exponents may contain; one that is named as an exponent option stands for it.
+    """
     model = given.text("--model", "mlp")
     if model not in ARCHITECTURES:
         raise UsageError("--model", f"got {shortened(model)}; accepted are {', '.join(ARCHITECTURES)}")
     options = read_options(given, MODEL_OPTIONS, "the model", [model], several=given.verb == "table")
     flags = {o.name: o.flag for o in MODEL_OPTIONS}
+    for o in MODEL_OPTIONS:
+        if isinstance(o.default, Exponent) and model in o.owners:
+            if o.name in options:
+                options[o.name] = [read_exponent(o.flag, text, free) for text in options[o.name]]
+            elif o.name in free:
+                options[o.name] = [exponent(o.name)]
+    if "--rank-exponent" in given:
+        read_exponent("--rank-exponent", given.text("--rank-exponent"), free)
     programs = []
     for values in product(*options.values()):
         chosen = dict(zip(options, values, strict=True))
-        first = next((flags[n] for n, v in chosen.items() if isinstance(v, str)), "--model")
+        first = next((flags[n] for n, v in chosen.items() if isinstance(v, str | Exponent)), "--model")
         try:
             programs.append(ARCHITECTURES[model](**chosen))
         except TensorprogError as error:
@@ -312,7 +324,7 @@ def read_setting(given: Given, free: frozenset[str] = frozenset(), *, steps: int
         steps: the default of ``--steps``.
         binding: symbols that no exponent contains are given a meaning later (:mod:`tensorprog.symbols`).
     """
-    (program,) = read_programs(given)
+    (program,) = read_programs(given, free)
     layers = read_layers(given, free)
     if layers:
         check_layers(layers, [program])

@@ -20,7 +20,7 @@ __all__ = ["FORMULA", "PHASE", "SOLVE", "formula", "phase", "solve"]
 PICTURES = (".png", ".svg", ".pdf")
 
 MEANINGS = (
-    "r, c, a_ROLE, b_ROLE, c_ROLE (such as b_readout), an exponent option (epsilon_exponent), or any that "
+    "r, c, a_ROLE, b_ROLE, c_ROLE (such as b_readout), an exponent option (epsilon_exponent, ff_exponent), or any that "
     "exponents contain"
 )
 FORMULA = Group(

@@ -5,7 +5,8 @@ Roles of weights are read off their axes, never off names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from tensorprog.exponent import ZERO, Exponent
@@ -37,6 +38,18 @@ class Axis:
     def blocks(self) -> bool:
         """Whether it is a product of two wide axes; with a finite factor it is as good as the other one."""
         return bool(self.factors) and all(f.wide for f in self.factors)
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        """Free symbols of the sizes."""
+        return self.size.symbols.union(*(f.symbols for f in self.factors))
+
+    def substitute(self, values: Mapping[str, Exponent]) -> Axis:
+        """The axis with symbols replaced."""
+        if not self.symbols:
+            return self
+        factors = tuple(f.substitute(values) for f in self.factors)
+        return replace(self, size=self.size.substitute(values), factors=factors)
 
     def other(self, factor: Axis) -> Axis:
         """The factor that is not this one."""
@@ -79,6 +92,10 @@ class Weight:
     zero: bool = False
     trained: bool = True
     kernel: int = 1
+
+    def substitute(self, values: Mapping[str, Exponent]) -> Weight:
+        """The weight with the symbols of its axes replaced."""
+        return replace(self, out=self.out.substitute(values), into=self.into.substitute(values))
 
     def __hash__(self) -> int:
         # Interpreters look weights up at every instruction; the default hash goes through both axes' exponents.

@@ -81,9 +81,9 @@ class Builder:
     def axis(self, name: str, size: ExponentLike, per: int = 1) -> Axis:
         """An axis of Theta(n^size) coordinates, one for every ``per`` of what has n^size."""
         e = exponent(size, f"size of axis {name!r}")
-        if not e.is_number:
-            raise ProgramError(f"axis {name!r}: the size exponent is {e}, but it must be a number")
-        if e < ZERO:
+        if e.infinite:
+            raise ProgramError(f"axis {name!r}: the size exponent is {e}, but it must be finite")
+        if e.is_number and e < ZERO:
             raise ProgramError(f"axis {name!r}: the size exponent is {e}, but an axis cannot shrink with n")
         return Axis(name, e, per=per)
 
@@ -286,6 +286,8 @@ class Builder:
             raise ProgramError(f"scaled: the power of n is {e}, but it must be finite")
         if e == ZERO:
             return x
+        if over is not None and e.symbols and over.size.symbols:
+            raise ProgramError(f"scaled: the power {e} of n^({over.size}) coordinates is not affine in its symbols")
         return self._emit(Scaled((x.index,), e, over), x.axis)
 
     def build(self, output: Value, label: str = "program", **description: object) -> Program:

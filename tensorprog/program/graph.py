@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from typing import Any
 
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.program.axes import ONE, Axis, Role, Weight
@@ -70,6 +71,42 @@ class Program:
     label: str = "program"
     description: dict[str, object] = field(default_factory=dict, compare=False, hash=False)
     observed: tuple[tuple[str, int], ...] = ()
+
+    @cached_property
+    def symbols(self) -> frozenset[str]:
+        """Free symbols of the sizes of axes and of multipliers."""
+        found = [axis.symbols for axis in self.growing]
+        found += [ins.exponent.symbols for ins in self.instructions if isinstance(ins, Scaled)]
+        return frozenset().union(*found)
+
+    @cached_property
+    def growing(self) -> tuple[Axis, ...]:
+        """The wide axes of all values and weights, and their factors."""
+        axes = [*(a for a in self.axes if a is not None), *(a for w in self.weights for a in (w.out, w.into))]
+        axes += [f for a in axes for f in a.factors]
+        return tuple(a for a in dict.fromkeys(axes) if a.wide)
+
+    @property
+    def positive(self) -> tuple[Exponent, ...]:
+        """What its symbols must keep positive: the sizes of its wide axes."""
+        return tuple(size for size in dict.fromkeys(a.size for a in self.growing) if size.symbols)
+
+    def substitute(self, values: Mapping[str, Exponent]) -> Program:
+        """The program with symbols replaced."""
+        if not self.symbols.intersection(values):
+            return self
+
+        def moved(part: Any) -> Any:
+            return part.substitute(values) if isinstance(part, Axis | Weight | Exponent) else part
+
+        return replace(
+            self,
+            instructions=tuple(
+                replace(i, **{f.name: moved(getattr(i, f.name)) for f in fields(i)}) for i in self.instructions
+            ),
+            axes=tuple(map(moved, self.axes)),
+            weights=tuple(map(moved, self.weights)),
+        )
 
     @property
     def reads_images(self) -> bool:

@@ -155,7 +155,9 @@ class Scaled:
     @property
     def exponent(self) -> Exponent:
         """The power of n."""
-        return self.power if self.over is None else self.power * self.over.size.const
+        if self.over is None:
+            return self.power
+        return self.over.size * self.power.const if self.power.is_number else self.power * self.over.size.const
 
 
 @dataclass(frozen=True)

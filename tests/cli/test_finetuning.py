@@ -34,7 +34,10 @@ def test_scalings_of_adapters(run: Run) -> None:
         ("--lora hiden", "--lora: got 'hiden'; accepted are input, hidden, readout, hidden.1"),
         ("--lora hidden --trained foo", "--trained: got 'foo'; accepted are input, hidden, readout, hidden.1"),
         ("--lora hidden --lora-zero C", "--lora-zero: got 'C'; accepted are A, B"),
-        ("--lora hidden --rank-exponent=-1", "--rank-exponent: got '-1'; needs a number of at least 0"),
+        (
+            "--lora hidden --rank-exponent=-1",
+            "--rank-exponent: got '-1'; needs a number of at least 0, the exponent p of n^p coordinates",
+        ),
         ("--rank-exponent 1", "--rank-exponent: needs adapters to speak of; name the weights with --lora"),
     ],
 )

@@ -99,6 +99,19 @@ LINES = [
         "predict --width 1",
         "--width: there is no such option: the width is n itself; validate and sweep train at --widths",
     ),
+    (
+        "predict --model transformer --ff-exponent x",
+        f"--ff-exponent: got 'x'; {NUMBERS}; predict --free x would make it a symbol",
+    ),
+    ("max-lr --model resnet-mlp --branch-exponent 1-x", f"--branch-exponent: got '1-x'; {NUMBERS}"),
+    (
+        "predict --lora hidden --rank-exponent p",
+        f"--rank-exponent: got 'p'; {NUMBERS}; predict --free p would make it a symbol",
+    ),
+    (
+        "predict --model transformer --ff-exponent p --free p --assume p<0",
+        "no point satisfies the assumptions p<0, p > 0",
+    ),
     ("predict --model transformer --ff-exponent -1", f"--ff-exponent: got '-1'; {GROWTH}"),
     (
         "predict --model transformer --experts softmax --experts-exponent -1/2",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
+from typing import Any
 
 import pytest
+import sympy
 
 import tensorprog as tp
 from tensorprog.closed_form import closed_form
 from tensorprog.derive import derive_setting
-from tensorprog.exponent import Exponent
+from tensorprog.errors import SettingError
+from tensorprog.exponent import Exponent, exponent
 
 CASES = [
     ("readout.effective", 1, "sgd", ("c", "b_readout")),
@@ -90,6 +93,65 @@ def test_pieces_say_where_they_hold() -> None:
     }
     assert f.to_latex().startswith(r"\max")
     assert f.to_markdown().startswith("`readout.effective` after step 1: $")
+
+
+# -- symbols in the sizes of axes and in multipliers
+
+P = sympy.Symbol("p")
+AXES = [
+    (lambda p: tp.transformer(1, ff_exponent=p), "mup", "block.1.mlp.in.effective", 2, "sgd"),
+    (lambda p: tp.transformer(1, ff_exponent=p), "sp", "block.1.mlp.out.propagating", 2, "adam"),
+    (lambda p: tp.transformer(1, ff_exponent=p, gated_mlp=True), "sp-full-align", "block.1.mlp.out.feature", 2, "sgd"),
+    (lambda p: tp.transformer(1, head_dim_exponent=p / 4), "mup", "block.1.attention.logits.feature", 2, "sgd"),
+    (lambda p: tp.resnet_mlp(1, experts="softmax", experts_exponent=p), "mup", "block.1.out.feature", 2, "adam"),
+    (lambda p: tp.resnet_mlp(1, branch_exponent=p - 1), "sp", "logits", 2, "adam"),
+    (lambda p: tp.lora(tp.mlp(2), rank_exponent=p), "sp", "hidden.1.lora.B.effective", 2, "muon"),
+]
+
+
+@pytest.mark.parametrize(("make", "scaling", "target", "step", "optimizer"), AXES)
+def test_sizes_of_axes_may_be_symbols(make: Any, scaling: str, target: str, step: int, optimizer: str) -> None:
+    """Closed forms over 0 < p agree with derivations at numbers, where layers are square included."""
+    f = tp.formula(make(P), scaling, target, step=step, optimizer=optimizer)
+    for value in ("1/7", "1/2", "1", "101/97", "3/2", "2", "3"):
+        d = tp.derive(make(exponent(value)), scaling, optimizer=optimizer, steps=step)
+        assert f.at(p=value) == d.scale(target, step=step).top, value
+
+
+def test_pieces_end_where_forms_meet() -> None:
+    """A form never takes over the neighbour whose end it meets."""
+    f = tp.formula(AXES[0][0](P), "mup", AXES[0][2], step=2, optimizer="sgd")
+    assert {str(form): parts for form, parts in f.form.where()} == {"(1/2)*p - 1/2": ("0 <= p <= 1",), "0": ("1 <= p",)}
+    for part, form in f.form.joined():
+        for value in (Fraction(k, 8) for k in range(1, 32)):
+            inside = part.low <= value <= part.high and (value != part.low or part.low_in)
+            if inside and (value != part.high or part.high_in):
+                assert form.substitute({"p": Exponent(value)}) == f.at(p=value), (part, value)
+
+
+def test_phases_over_the_size_of_an_axis() -> None:
+    program = tp.resnet_mlp(1, ff_exponent=P)
+    d = tp.phase(program, "sp", free=("r", "p"), optimizer="adam")
+    for r, p in ((-2, "1/2"), (-1, "1/2"), ("-5/4", "5/4"), ("-9/8", "3/4"), (-1, 1), ("-3/2", 1)):
+        at = tp.derive(tp.resnet_mlp(1, ff_exponent=p), "sp", optimizer="adam", lr_exponent=r)
+        assert d.at(r, p).regime is at.regime
+        assert d.at(r, p).learning in (at.learning, None)
+    with pytest.raises(SettingError, match="lies outside"):
+        d.at(-1, "-1/4")
+    with pytest.raises(SettingError, match=r"window: .*needs a part where p > 0"):
+        tp.phase(program, "sp", free=("r", "p"), optimizer="adam", window=((-1, 0), (-2, -1)))
+
+
+def test_axes_of_symbols_grow() -> None:
+    net = tp.transformer(1, ff_exponent=P)
+    assert net.symbols == {"p"}
+    assert net.substitute({"p": exponent(1)}).symbols == frozenset()
+    with pytest.raises(tp.TensorprogError, match="no point satisfies the assumptions p < 0, p > 0"):
+        tp.derive(net, assume=["p < 0"])
+    with pytest.raises(tp.TensorprogError, match="max_stable_lr with free symbols p is not supported"):
+        tp.max_stable_lr(net)
+    with pytest.raises(tp.TensorprogError, match="not affine in its symbols"):
+        tp.resnet_mlp(1, experts="softmax", experts_exponent="q", gate_exponent="g")
 
 
 def test_bad_requests_are_named() -> None:
