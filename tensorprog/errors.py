@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tensorprog.exponent import Exponent
 
 __all__ = [
+    "Concentrated",
     "ExponentError",
     "ProgramError",
     "RegionError",
@@ -66,6 +67,20 @@ class Unsupported(TensorprogError, NotImplementedError):
     def __init__(self, what: str, why: str, instead: str) -> None:
         self.what, self.why, self.instead = what, why, instead
         super().__init__(f"{what} is not supported: {why}. {instead}")
+
+
+class Concentrated(Unsupported):
+    """A softmax over a growing axis whose logits diverge.
+
+    Args:
+        over: what the axis counts.
+        top: the exponent of the logits.
+    """
+
+    def __init__(self, over: str, top: Exponent, instead: str) -> None:
+        self.over, self.top = over, top
+        what = f"a softmax over a growing number of {over} with logits n^({top})"
+        super().__init__(what, "it concentrates on a vanishing share of them", instead)
 
 
 class RegionError(TensorprogError, ValueError):

@@ -160,7 +160,8 @@ GATE = Nonlinearity(
     elementwise=False,
 )
 """Softmax over the coordinates, the experts, times their number, so that the mean is one."""
-WIDE_GATE = replace(GATE, name="wide-gate", facts=replace(SOFTMAX.facts, bounded=False, concentrates=True))
+EXPERTS = ("experts", "experts_exponent=0")
+WIDE_GATE = replace(GATE, name="wide-gate", facts=replace(SOFTMAX.facts, bounded=False, concentrates=EXPERTS))
 """The same for a growing number of experts. Its denominator is a mean over them, of exp(h) with bounded h; the terms
 that come from it have sizes and patterns that those of exp(h) contain."""
 

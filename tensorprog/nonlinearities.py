@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from tensorprog.errors import UnknownName, Unsupported
+from tensorprog.errors import Concentrated, UnknownName
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.pattern import TRIVIAL, Pattern, even_span, generic_span, odd_span
 from tensorprog.scale import NOTHING, Reason, Scale, Term
@@ -62,8 +62,8 @@ class Facts:
         polynomial: the Taylor orders are all there is (identity, square).
         step: phi is constant between jumps (a choice): its derivative is zero, and a change of size n^d below
             coordinates of size n^h carries a fraction n^(d - h) of them across a jump.
-        concentrates: where its argument diverges, phi is Theta(1) for a vanishing share of the coordinates, for which
-            there are no rules.
+        concentrates: where its argument diverges, phi is largest for a vanishing share of the coordinates, for which
+            there are no rules: what they count, and what makes it finite.
     """
 
     parity: Parity
@@ -73,7 +73,7 @@ class Facts:
     polynomial: bool = False
     order: int = 0
     step: bool = False
-    concentrates: bool = False
+    concentrates: tuple[str, str] | None = None
 
     @property
     def derivative(self) -> Facts:
@@ -88,11 +88,9 @@ class Facts:
     def growth(self, top: Exponent) -> Exponent:
         """The exponent of phi(h) for leading coordinates of size n^top."""
         if self.concentrates and top > ZERO:
-            raise Unsupported(
-                f"a softmax over a growing number of experts with router logits n^({top})",
-                "it concentrates on a vanishing share of them",
-                "Take a finite number of experts (experts_exponent=0), or rates at which the logits stay bounded.",
-            )
+            over, option = self.concentrates
+            instead = f"Take a finite number of {over} ({option}), or rates at which the logits stay bounded."
+            raise Concentrated(over, top, instead)
         if self.bounded and top > ZERO:
             return top * 0 if not self.order else -top / 2
         if self.taylor is not None and not top > ZERO:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tensorprog.alignment import Alignment
 from tensorprog.bound import Bound
-from tensorprog.errors import Unsupported
+from tensorprog.errors import Concentrated, Unsupported
 from tensorprog.exponent import INFINITE, ZERO, ZERO_SIZE, Exponent, symbol
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
@@ -48,10 +48,12 @@ class Supremum:
     Args:
         exponent: -oo where the set is empty, oo where it is everything.
         attained: whether the supremum itself belongs to the set.
+        limit: why nothing is known of larger exponents, where no rule ends the set.
     """
 
     exponent: Exponent
     attained: bool
+    limit: str = ""
 
     def __str__(self) -> str:
         return f"{self.exponent}" + ("" if self.attained or self.exponent.infinite else " (not attained)")
@@ -93,6 +95,7 @@ class StableRates(Display):
             "bounded_updates_lr_attained": self.updates.attained,
             "bounded_logits_lr_exponent": str(self.logits.exponent),
             "bounded_logits_lr_attained": self.logits.attained,
+            **({"limit": self.stable.limit} if self.stable.limit else {}),
         }
 
     def __str__(self) -> str:
@@ -152,7 +155,8 @@ def stable_rates(s: Setting) -> StableRates:
     suprema: list[Supremum] = []
     for bounded in (_activations, bounded_updates, bounded_logits):  # each condition implies the one before
         suprema.append(_supremum(base, bounded, suprema[-1].exponent if suprema else INFINITE))
-    return StableRates(s, *suprema)
+    stable, *others = suprema
+    return StableRates(s, stable, *(replace(sup, limit="") for sup in others))
 
 
 Bounded = Callable[[Step, Program], Iterator[Exponent]]
@@ -193,10 +197,15 @@ def holds(s: Setting, bounded: Bounded) -> bool:
 
 @dataclass(frozen=True)
 class _Probe:
-    """Whether the condition holds on a cell and, where not, the exponents that must fall to zero for it to hold."""
+    """Whether the condition holds on a cell and, where not, the exponents that must fall to zero for it to hold.
+
+    Args:
+        limit: why it is not known to hold, where there are no rules.
+    """
 
     holds: bool
     excess: tuple[Exponent, ...] = ()
+    limit: str = ""
 
     @property
     def crossing(self) -> Exponent | None:
@@ -216,7 +225,10 @@ def _probe(base: Setting, bounded: Bounded, region: Region) -> _Probe:
         return tuple(e for e in bounded(step, s.program) if e > ZERO)
 
     for bound in (Bound.LOWER, Bound.EXACT) if s.optimizer.monotone else (Bound.EXACT,):
-        path = s.trajectory(stop=lambda step: bool(excess(step)), bound=bound)
+        try:
+            path = s.trajectory(stop=lambda step: bool(excess(step)), bound=bound)
+        except Concentrated as error:
+            return _Probe(False, (error.top,), f"a softmax over a growing number of {error.over} concentrates there")
         if path.stopped:
             return _Probe(False, excess(path.steps[-1]))
         if path.growth is not None:
@@ -239,7 +251,13 @@ class _Search:
     """
 
     def __init__(self, probe: Callable[[Region], _Probe]) -> None:
-        self.probe = probe
+        self._probe = probe
+        self.limited = False
+
+    def probe(self, region: Region) -> _Probe:
+        found = self._probe(region)
+        self.limited |= bool(found.limit)
+        return found
 
     def point(self, r: Exponent) -> bool:
         return self.probe(Region().where_zero(symbol(LR) - r)).holds
@@ -259,6 +277,13 @@ class _Search:
             low, high = (top, high) if upper else (low, bottom)
 
     def run(self, below: Exponent) -> Supremum:
+        """The supremum, and why nothing is known above it where that is so."""
+        found = self._run(below)
+        if found.exponent.infinite or not self.limited:
+            return found
+        return replace(found, limit=self.edge(found.exponent, INFINITE, upper=False)[2].limit)
+
+    def _run(self, below: Exponent) -> Supremum:
         high, guided = below, True
         if not high.infinite and self.point(high):
             return Supremum(high, True)

@@ -164,7 +164,8 @@ def rates_document(rates: StableRates) -> Document:
     blocks: list[Block] = [Paragraph(RATES, "strong"), _rates(rates)]
     if s.lr_exponent.is_number:
         kept = [name for (name, _), sup in zip(CONDITIONS, _suprema(rates), strict=True) if _below(s.lr_exponent, sup)]
-        blocks.append(Paragraph(f"At r = {s.lr_exponent}, as in this setting: {', '.join(kept) or 'catastrophic'}."))
+        none = "beyond the rules" if rates.stable.limit else "catastrophic"
+        blocks.append(Paragraph(f"At r = {s.lr_exponent}, as in this setting: {', '.join(kept) or none}."))
     return Document.of(str(s), [*blocks, Bullets("Assumes", assumptions(s))])
 
 
@@ -177,7 +178,10 @@ def _suprema(rates: StableRates) -> tuple[Supremum, ...]:
 
 
 def _rates(rates: StableRates) -> Facts:
-    facts = (Fact(name, f"{bound(s)}: {what}") for (name, what), s in zip(CONDITIONS, _suprema(rates), strict=True))
+    facts = []
+    for (name, what), s in zip(CONDITIONS, _suprema(rates), strict=True):
+        beyond = f"; larger r have no rules: {s.limit}" if s.limit else ""
+        facts.append(Fact(name, f"{bound(s)}: {what}{beyond}"))
     return Facts(tuple(facts))
 
 

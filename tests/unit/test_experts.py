@@ -14,6 +14,8 @@ from tensorprog.joint import CHOICES, GATE, WIDE_GATE
 from tensorprog.nonlinearities import apply, change
 from tensorprog.parametrizations import parametrization
 from tensorprog.pattern import affine
+from tensorprog.report.derivation import rates_document
+from tensorprog.report.text import text
 from tensorprog.scale import NOTHING, Scale
 from tests.property.strategies import scale
 
@@ -98,9 +100,22 @@ def test_growing_experts_with_gates_of_sum_one_average_out() -> None:
 
 
 def test_a_concentrated_softmax_has_no_rule() -> None:
-    with pytest.raises(Unsupported, match=r"router logits n\^\(1/4\) is not supported.*experts_exponent=0") as error:
+    with pytest.raises(
+        Unsupported, match=r"growing number of experts with logits n\^\(1/4\) is not supported.*experts_exponent=0"
+    ) as error:
         tp.derive(growing(), FAN_IN, optimizer="adam")
     assert "\n" not in str(error.value)
+
+
+def test_largest_rates_end_where_rules_do() -> None:
+    """Beyond them nothing is known; where activations diverge anyway, nothing is left open."""
+    rates = tp.max_stable_lr(growing(), "mup", optimizer="adam")
+    assert str(rates.exponent) == "0"
+    assert rates.to_dict()["limit"] == "a softmax over a growing number of experts concentrates there"
+    told = text(rates_document(rates)).split("bounded updates")[0]
+    assert "larger r have no rules: a softmax over a growing number of experts" in " ".join(told.split())
+    known = tp.max_stable_lr(growing(), "sp", optimizer="adam")
+    assert (str(known.exponent), known.stable.limit) == ("-3/2", "")
 
 
 @pytest.mark.parametrize(
