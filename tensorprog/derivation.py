@@ -31,12 +31,22 @@ ASSUMPTIONS = (
 )
 
 
+VOCABULARY = (
+    "tokens of a batch are Theta(1) of the vocabulary and the same ones at every step; rest: the rows of all others"
+)
+
+
 def assumptions(s: Setting, path: Trajectory | None = None) -> tuple[str, ...]:
     """What a derivation of a setting rests on, and of its trajectory where it is given."""
     copies = path.repeated if path is not None else 0
     repeated = f"{copies} blocks repeat: a third one changes nothing after two, so further ones change nothing"
     assumed = f"alignment {s.alignment}, in place of the derived one: {s.alignment.meaning} ({s.alignment.ref})"
-    return (*ASSUMPTIONS, *([] if s.alignment == DERIVED else [assumed]), *([repeated] if copies else []))
+    given = [] if s.alignment == DERIVED else [assumed]
+    general: tuple[str, ...] = ASSUMPTIONS
+    if len(s.program.independent) < len(s.program.weights):
+        general = tuple(text.replace(", number of classes", "") for text in ASSUMPTIONS)
+        given.append(VOCABULARY)
+    return (*general, *given, *([repeated] if copies else []))
 
 
 QUANTITIES = ("effective", "propagating", "feature", "activation", "perturbation")

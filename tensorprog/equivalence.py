@@ -84,7 +84,7 @@ def symmetry(
     """
     s = setting(program, parametrization, optimizer_=optimizer, loss_=loss, steps=STEPS)
     plain = _every_exponent(s)
-    return {w.name: _kappa(s, w, plain) for w in program.weights}
+    return {w.name: _kappa(s, w, plain) for w in program.independent}
 
 
 def equivalence(
@@ -110,7 +110,7 @@ def equivalence(
     first, second = (setting(program, p, optimizer_=optimizer, loss_=loss).exponents() for p in (one, other))
     shifts: dict[str, Exponent] = {}
     differences: dict[str, str] = {}
-    for w in program.weights:
+    for w in program.independent:
         x, y = first[w], second[w]
         shifts[w.name] = t = y.a - x.a
         if text := _gap(x, y, t, rates[w.name]):

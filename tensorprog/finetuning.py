@@ -105,6 +105,12 @@ class _Adapter:
     def beside(self, product: MatMul, x: int, at: int) -> list[tuple[Instruction, Axis | None]]:
         """The instructions after a product at index ``at``: A x, B A x, its scaling, the sum."""
         w = product.weight
+        if w.like is not None:
+            raise Unsupported(
+                f"lora on {w.like.name} over a growing vocabulary",
+                "the factors of one adapter reach the rows of all tokens",
+                "Adapt other weights, or take vocabulary_exponent=0.",
+            )
         if product.transposed:
             raise Unsupported(
                 f"lora on {w.name}",

@@ -169,7 +169,7 @@ def targets_of(s: Setting, step: int) -> list[str]:
         if step:
             found.append(f"{name}.effective")
             found += [f"{name}.propagating"] if x.trained_input else []
-            found += [] if x.activation == program.output else [f"{name}.feature"]
+            found += [] if x.product in program.logit_terms else [f"{name}.feature"]
     return [*found, *first]
 
 

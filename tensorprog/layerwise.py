@@ -64,7 +64,7 @@ def layer_rates(
         raise Unsupported(
             f"layer_rates with free symbols {', '.join(sorted(s.symbols))}", "it explores one symbol", "Give numbers."
         )
-    for w in program.weights:
+    for w in program.independent:
         s = _with_rate(s, w.role, -FROZEN)
     found: dict[str, Supremum] = {}
     for role in dict.fromkeys(w.role for w in program.weights):
@@ -77,6 +77,6 @@ def layer_rates(
 def _with_rate(s: Setting, role: Role, rate: Exponent) -> Setting:
     """The setting with c = -rate for the weights of one role."""
     scalings = s.parametrization
-    for w in s.program.weights:
+    for w in s.program.independent:
         scalings = scalings.where(w.name, c=-rate) if w.role is role else scalings
     return replace(s, parametrization=scalings)

@@ -42,6 +42,8 @@ class Loss(Options):
     degree: int
     torch: Callable[[Tensor, Tensor], Tensor]
     ref: str
+    of_softmax: ClassVar[bool] = False
+    """A function of the label's logit and of logsumexp of all, the same for any number of classes."""
 
     def gradient(self, logits: Scale) -> Scale:
         """The scale of chi: Theta(1) from the targets, plus the logits' own scale where the loss grows."""
@@ -56,6 +58,13 @@ class Loss(Options):
     def at(self, width: float) -> Loss:
         """The loss at one width n: powers of n become numbers, so that its ``torch`` can be evaluated."""
         return self
+
+
+@dataclass(frozen=True)
+class OfSoftmax(Loss):
+    """A loss that is a function of the label's probability."""
+
+    of_softmax: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -248,7 +257,7 @@ def _focal(f: Any, y: Any) -> Any:
     return -((1 - log_p.exp()).square() * log_p).mean()
 
 
-CE = Loss(
+CE = OfSoftmax(
     "ce",
     degree=0,
     torch=lambda f, y: _functional().cross_entropy(f, _classes("ce", y)),
@@ -291,7 +300,7 @@ LABEL_SMOOTHING = Loss(
     torch=lambda f, y: _functional().cross_entropy(f, _classes("label-smoothing", y), label_smoothing=0.1),
     ref="Szegedy et al. 2016 (arXiv 1512.00567): softmax minus a bounded target",
 )
-FOCAL = Loss(
+FOCAL = OfSoftmax(
     "focal",
     degree=0,
     torch=_focal,

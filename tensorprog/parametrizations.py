@@ -137,16 +137,17 @@ class Parametrization:
         Raises:
             SettingError: where ``from_layers`` lists do not fit the program, or an override names no weight.
         """
-        result = {w: self._shape(w, program) for w in program.weights}
+        result = {w: self._shape(w, program) for w in program.independent}
         rates = self.c
         if callable(rates):
             c = rates(program, result, optimizer)
             result = {w: replace(abc, c=c.get(w, ZERO)) for w, abc in result.items()}
-        return self._override(result, program)
+        named = {w.name: abc for w, abc in self._override(result, program).items()}
+        return {w: named[(w.like or w).name] for w in program.weights}
 
     def _shape(self, weight: Weight, program: Program) -> ABC:
         if self.layers is not None:
-            matrices = [w for w in program.weights if w.into is not ONE]
+            matrices = [w for w in program.independent if w.into is not ONE]
             if len(self.layers) != len(matrices):
                 raise SettingError(
                     f"parametrization {self.name}",

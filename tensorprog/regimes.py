@@ -188,7 +188,7 @@ def _learning(program: Program, path: Trajectory) -> tuple[Learning, list[Findin
     if moved.falls_below(ZERO):
         what = f"learning is {Learning.TRIVIAL}: {Learning.TRIVIAL.meaning}"
         return Learning.TRIVIAL, [Finding("update", "logits", last.t, what, moved)]
-    matrices = [s for s in program.sites if s.weight.role is not Role.VECTOR]
+    matrices = [s for s in program.sites if s.weight.role is not Role.VECTOR and s.weight.like is None]
     if all(is_order_one(s.of(last.effective)) for s in matrices):
         what = f"learning is {Learning.MAXIMAL}: {Learning.MAXIMAL.meaning}"
         return Learning.MAXIMAL, [Finding("update", "logits", last.t, what, moved)]

@@ -10,9 +10,9 @@ from typing import Any
 from tensorprog.alignment import DERIVED, Alignment, alignment
 from tensorprog.bound import Bound
 from tensorprog.depth import trajectory
-from tensorprog.errors import SettingError, Undecided
+from tensorprog.errors import SettingError, Undecided, Unsupported
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
-from tensorprog.losses import Loss, loss
+from tensorprog.losses import LOSSES, Loss, loss
 from tensorprog.optimizers import SGD, Optimizer, optimizer
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
 from tensorprog.program import Program, Weight
@@ -53,7 +53,7 @@ class Setting:
     def _exponents(self, optimizer_: Optimizer) -> dict[Weight, ABC]:
         result = {}
         for w, abc in self.parametrization.assign(self.program, optimizer_).items():
-            b = INFINITE if w.zero or (self.zero_readout and w in self.program.readouts) else abc.b
+            b = INFINITE if w.zero or (self.zero_readout and (w.like or w) in self.program.readouts) else abc.b
             c = abc.c - self.lr_exponent if w.trained else INFINITE
             result[w] = ABC(abc.a, b, c).substitute(self.values)
         return result
@@ -189,6 +189,7 @@ def setting(
 
 def _consistent(s: Setting) -> None:
     s.optimizer.check([w for w in s.program.weights if w.trained])
+    _growing_classes(s)
     if s.zero_readout:
         if not s.program.readouts:
             raise SettingError("zero_readout", True, f"the program {s.program.label} has no readout (wide -> finite)")
@@ -197,3 +198,23 @@ def _consistent(s: Setting) -> None:
                 raise SettingError("zero_readout", True, f"contradicts the explicit {target}.b; give one of them")
     with suppress(Undecided):  # rates that depend on symbols are found region by region
         s.exponents()
+
+
+def _growing_classes(s: Setting) -> None:
+    """A softmax over a growing vocabulary needs a loss of it alone, and steps that treat rows of a matrix as rows."""
+    for w in s.program.weights:
+        if w.like is None:
+            continue
+        if not s.loss.of_softmax:
+            raise Unsupported(
+                f"the loss {s.loss} over a growing vocabulary",
+                "it depends on more than the label's logit and the normaliser of the others",
+                f"Take {' or '.join(k for k, entry in LOSSES.items() if entry.of_softmax)}, or vocabulary_exponent=0.",
+            )
+        if w.trained and not s.optimizer.by_rows(w):
+            raise Unsupported(
+                f"the optimizer {s.optimizer} over a growing vocabulary",
+                f"its step of one row of {w.like.name} depends on the n^({w.out.size}) others",
+                f"Take one that acts entry by entry on {w.like.name}, such as hidden=muon,else=adam, or "
+                "vocabulary_exponent=0.",
+            )

@@ -20,7 +20,7 @@ from typing import Any
 from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.bound import Bound
 from tensorprog.closed_form import joined_regions
-from tensorprog.errors import SettingError, UnknownName
+from tensorprog.errors import Concentrated, SettingError, UnknownName
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
@@ -221,7 +221,10 @@ def _feasible(s: Setting, needed: frozenset[str], conditions: Sequence[Any], *, 
     """The cells of symbol space on which all requirements hold."""
 
     def run(region: Region) -> bool:
-        return _meets(s.at(region.substitution), needed)
+        try:
+            return _meets(s.at(region.substitution), needed)
+        except Concentrated:
+            return False  # no rules: nothing that is known to be bounded
 
     found: list[Region] = []
     for start in s.regions(conditions):
@@ -234,7 +237,7 @@ def _feasible(s: Setting, needed: frozenset[str], conditions: Sequence[Any], *, 
 def _meets(s: Setting, needed: frozenset[str]) -> bool:
     program = s.program
     read = program.read_values()
-    inner = {x.product: x for x in program.sites if x.activation != program.output}
+    inner = {x.product: x for x in program.sites if x.product not in program.logit_terms}
 
     def broken(step: Step, i: int) -> bool:
         if i in read and INIT in needed and not step.t and not _is_set(step.now[i]):
@@ -255,7 +258,10 @@ def _meets(s: Setting, needed: frozenset[str]) -> bool:
     # Bounds first: they reject most of the space, before anything splits it further, and accept what is far from edges.
     if s.trajectory(watch=broken, limit=1, bound=Bound.LOWER).stopped:
         return False
-    upper = s.trajectory(watch=divergence(program), bound=Bound.UPPER)
+    try:
+        upper = s.trajectory(watch=divergence(program), bound=Bound.UPPER)
+    except Concentrated:  # an upper bound may where nothing does
+        return meets(s.trajectory(watch=broken))
     lower = s.trajectory(watch=broken, bound=Bound.LOWER)
     if lower.stopped and agree(s, lower, upper, until=len(lower.steps)):
         return False

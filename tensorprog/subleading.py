@@ -118,7 +118,7 @@ def parts(derivation: Derivation, target: str, t: int) -> Iterator[tuple[str, Sc
     if target in ("logits", "logit_update"):
         yield from [("logits at initialisation", step.initial[output])] if target == "logits" else []
         for s in program.sites:
-            if s.activation == output:
+            if s.product in program.logit_terms:
                 yield from _products(step, s)
         return
     if target == "loss_gradient":

@@ -64,7 +64,7 @@ def _bound(s: Setting, name: str) -> Setting:
 
 def _targets(s: Setting) -> dict[str, str]:
     """Roles and weights by the names that symbols can carry; a role wins over a weight of its name."""
-    weights = {w.name.replace(".", "_"): w.name for w in s.program.weights}
+    weights = {w.name.replace(".", "_"): w.name for w in s.program.independent}
     return weights | {w.role.value: w.role.value for w in s.program.weights}
 
 

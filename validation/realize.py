@@ -136,7 +136,7 @@ class Network(nn.Module):
             values then have a leading axis for them.
 
     Raises:
-        Unsupported: for instructions that only occur in backward programs.
+        Unsupported: for instructions that only occur in backward programs, and for a growing vocabulary.
     """
 
     def __init__(
@@ -147,6 +147,9 @@ class Network(nn.Module):
         seeds: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        if any(w.like is not None for w in program.weights):
+            why = "data sets have the tokens that they have"
+            raise Unsupported("training over a growing vocabulary", why, "Take vocabulary_exponent=0.")
         self.seeds = seeds
         self.program = program
         self.exponents = dict(exponents)

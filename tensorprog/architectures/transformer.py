@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tensorprog.architectures.options import depth, experts_axis, hidden_axis, one_of, shown
+from tensorprog.architectures.options import depth, experts_axis, growth, hidden_axis, one_of, shown
 from tensorprog.errors import SettingError
 from tensorprog.exponent import ONE, ZERO, ExponentLike, exponent
 from tensorprog.layers import NORMS, Attention, Experts, dense, gated
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
 from tensorprog.program import Axis, Builder, Program, Value
+from tensorprog.vocabulary import with_the_rest
 
 __all__ = ["transformer"]
 
@@ -42,6 +43,7 @@ def transformer(
     gate_exponent: ExponentLike = ZERO,
     tied: bool = False,
     output_exponent: ExponentLike = ZERO,
+    vocabulary_exponent: ExponentLike = ZERO,
 ) -> Program:
     """A decoder: embedding, blocks of attention and MLP on a residual stream, logits at every position.
 
@@ -71,6 +73,7 @@ def transformer(
         gate_exponent: a multiplier of the experts' weights, the p-th power of their number.
         tied: the readout is the transposed embedding.
         output_exponent: a multiplier n^p of the logits.
+        vocabulary_exponent: the vocabulary has n^p tokens, of which a batch shows finitely many; 0 is a finite one.
 
     Raises:
         SettingError, UnknownName: for values that are not accepted.
@@ -92,6 +95,7 @@ def transformer(
         raise SettingError(
             "head_dim_exponent", str(delta), "needs a number from 0 to 1: heads times head dimension is n"
         )
+    tokens = growth("vocabulary_exponent", vocabulary_exponent)
     phi = nonlinearity(activation)
     b = Builder()
     dim = b.axis("head dimension", delta)
@@ -134,10 +138,10 @@ def transformer(
             h = dense(b, f"{name}.mlp.out", h, b.width, bias=bias)
         x = branch(f"{name}.norm.2", x, h)
     x = normalised("norm", x, "pre")
-    if tied:
-        logits = b.matmul(embedding, x, transposed=True)
-    else:
-        logits = dense(b, "readout", x, b.finite("classes"))
+    rows = embedding if tied else b.weight("readout", b.finite("classes"), b.width)
+    logits = b.scaled(b.matmul(rows, x, transposed=tied), output_exponent)
+    if tokens != ZERO:
+        logits = with_the_rest(b, logits, x, rows, tokens, output_exponent)
     chosen = {
         "blocks": blocks,
         "activation": phi.name,
@@ -159,6 +163,7 @@ def transformer(
         "gate_exponent": str(exponent(gate_exponent)),
         "tied": tied,
         "output_exponent": str(exponent(output_exponent)),
+        "vocabulary_exponent": str(tokens),
     }
     label = shown("transformer", transformer, chosen, "blocks", "activation", "norm")
-    return b.build(b.scaled(logits, output_exponent), label, model="transformer", **chosen)
+    return b.build(logits, label, model="transformer", **chosen)

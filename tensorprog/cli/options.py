@@ -208,7 +208,7 @@ def _split_set(text: str) -> tuple[str, str, str]:
 
 def _targets(text: str, target: str, programs: Sequence[Program]) -> list[Weight]:
     """The weights that a target names; one that some networks of a table lack fails in their rows only."""
-    weights = [w for program in programs for w in program.weights]
+    weights = [w for program in programs for w in program.independent]
     found = [w for w in weights if target in (w.name, w.role.value)]
     if not found:
         known = dict.fromkeys([*(w.role.value for w in weights), *(w.name for w in weights)])
@@ -336,7 +336,7 @@ def read_setting(given: Given, free: frozenset[str] = frozenset(), *, steps: int
     count = given.integer("--steps", steps, 1, MAX_STEPS)
     with naming("--layer-exponents" if "--layer-exponents" in given else OPTIMIZER.flag):
         trained.check(program.weights)
-    with naming("--zero-readout"):
+    with naming("--zero-readout", only=True):
         result = setting(
             program,
             scalings,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
-from tensorprog.errors import ExponentError, SettingError, TensorprogError, UnknownName
+from tensorprog.errors import ExponentError, SettingError, TensorprogError, UnknownName, Unsupported
 
 __all__ = ["Given", "Group", "Option", "UsageError", "naming", "parse"]
 
@@ -104,12 +104,18 @@ def listed(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def naming(flag: str) -> Iterator[None]:
-    """Errors of the engine, told in the name of the option that caused them."""
+def naming(flag: str, *, only: bool = False) -> Iterator[None]:
+    """Errors of the engine, told in the name of the option that caused them.
+
+    Args:
+        only: what has no rule is no matter of this one option, and names what was asked itself.
+    """
     try:
         yield
     except UsageError:
         raise
+    except Unsupported as error:
+        raise UsageError("" if only else flag, str(error)) from error
     except UnknownName as error:
         raise UsageError(flag, f"got {shortened(error.got)}; accepted are {listed(error.accepted)}") from error
     except ExponentError as error:

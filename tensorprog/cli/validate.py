@@ -71,7 +71,7 @@ def validate(given: Given) -> int:
     from validation.run import validate as run
 
     out = read_folder(given, "validation-out")
-    with naming("--widths"):
+    with naming("--widths", only=True):
         result = run(out, **options)
     if "--json" in given:
         sys.stdout.write(json.dumps(result.to_dict(), indent=2) + "\n")

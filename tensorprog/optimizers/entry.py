@@ -72,6 +72,9 @@ class Optimizer(Protocol):
             width: the number n of which options are exponents.
         """
 
+    def by_rows(self, weight: Weight) -> bool:
+        """Whether the rows of a weight take the same steps as a matrix of their own, up to a factor for the network."""
+
     def treatment(self, weight: Weight) -> object:
         """What options say of this weight: equal for weights that are treated alike."""
 
@@ -121,6 +124,10 @@ class Entry(Options):
 
     def perturbation(self, network: Sequence[Parameter]) -> Parts:
         return {}
+
+    def by_rows(self, weight: Weight) -> bool:
+        """Elementwise entries take them as rows."""
+        return self.elementwise
 
     def treatment(self, weight: Weight) -> object:
         """Most entries treat all weights alike."""

@@ -58,6 +58,10 @@ class PerGroup(Entry):
         """Every group is."""
         return all(o.elementwise for o in self.choice.values())
 
+    def by_rows(self, weight: Weight) -> bool:
+        chosen = self.choice.get(weight)
+        return chosen is not None and chosen.by_rows(weight)
+
     def treatment(self, weight: Weight) -> object:
         chosen = self.choice.get(weight)
         return chosen, chosen and chosen.treatment(weight)

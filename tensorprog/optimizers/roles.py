@@ -55,7 +55,7 @@ class ByRole(Generic[V]):
     def get(self, weight: Weight) -> V | None:
         """The value of one weight; None where no key fits and there is no ``else``."""
         table = dict(self.items)
-        for key in (weight.name, weight.role.value, ELSE):
+        for key in ((weight.like or weight).name, weight.role.value, ELSE):
             if key in table:
                 return table[key]
         return None
@@ -66,7 +66,7 @@ class ByRole(Generic[V]):
         Args:
             complete: moreover every weight must have a value.
         """
-        known = dict.fromkeys([*(r.value for r in Role), *(w.name for w in weights), ELSE])
+        known = dict.fromkeys([*(r.value for r in Role), *(w.name for w in weights if w.like is None), ELSE])
         for key, _ in self.items:
             if key not in known:
                 raise UnknownName(f"{what}: role or weight", key, known)

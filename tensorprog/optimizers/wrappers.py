@@ -42,6 +42,9 @@ class Wrapper(Entry):
     def perturbation(self, network: Sequence[Parameter]) -> Parts:
         return self.base.perturbation(network)
 
+    def by_rows(self, weight: Weight) -> bool:
+        return self.base.by_rows(weight)
+
     def treatment(self, weight: Weight) -> object:
         return self.base.treatment(weight)
 

@@ -84,6 +84,7 @@ class Weight:
             parametrization says of its role.
         trained: False for a frozen weight, which no optimizer sees.
         kernel: k of a convolution, one matrix for each of k x k neighbouring pixels; scales do not see finite numbers.
+        like: the weight of which this one is further rows: its role, exponents and optimizer are those of that weight.
     """
 
     name: str
@@ -92,10 +93,12 @@ class Weight:
     zero: bool = False
     trained: bool = True
     kernel: int = 1
+    like: Weight | None = None
 
     def substitute(self, values: Mapping[str, Exponent]) -> Weight:
         """The weight with the symbols of its axes replaced."""
-        return replace(self, out=self.out.substitute(values), into=self.into.substitute(values))
+        like = self.like and self.like.substitute(values)
+        return replace(self, out=self.out.substitute(values), into=self.into.substitute(values), like=like)
 
     def __hash__(self) -> int:
         # Interpreters look weights up at every instruction; the default hash goes through both axes' exponents.
@@ -103,6 +106,8 @@ class Weight:
 
     @property
     def role(self) -> Role:
+        if self.like is not None:
+            return self.like.role
         if self.out.wide:
             return Role.HIDDEN if self.into.wide else Role.VECTOR if self.into is ONE else Role.INPUT
         return Role.READOUT if self.into.wide else Role.FINITE

@@ -101,7 +101,15 @@ class Builder:
         return Axis(f"{first.name} x {second.name}", first.size + second.size, (first, second))
 
     def weight(
-        self, name: str, out: Axis, into: Axis, *, zero: bool = False, trained: bool = True, kernel: int = 1
+        self,
+        name: str,
+        out: Axis,
+        into: Axis,
+        *,
+        zero: bool = False,
+        trained: bool = True,
+        kernel: int = 1,
+        like: Weight | None = None,
     ) -> Weight:
         """Declare a matrix; its role follows from the axes.
 
@@ -109,6 +117,7 @@ class Builder:
             zero: it starts at exact zeros.
             trained: False for a frozen one.
             kernel: k of a convolution over k x k pixels, odd.
+            like: the weight of which this one is further rows.
         """
         if kernel < 1 or not kernel % 2:
             raise ProgramError(f"weight {name!r}: the kernel is {kernel}, but it must be odd to have a centre")
@@ -116,7 +125,7 @@ class Builder:
             raise ProgramError(f"weight {name!r} is declared twice; reuse the first handle to share it")
         if not name or name != name.strip() or "=" in name:
             raise ProgramError(f"weight name {name!r}: names are non-empty and contain no '='")
-        self._weights[name] = Weight(name, out, into, zero, trained, kernel)
+        self._weights[name] = Weight(name, out, into, zero, trained, kernel, like)
         return self._weights[name]
 
     # -- instructions
@@ -239,6 +248,13 @@ class Builder:
         self._factor("moment", x.axis, over)
         moment = Moment((x.index, y.index), x.axis, over, across)
         return self._emit(moment, None if over is None else x.axis.other(over))
+
+    def total(self, x: Value) -> Value:
+        """sum_i x_i, a scalar."""
+        self._check(x)
+        if x.axis is None:
+            raise ProgramError("total: a scalar has no coordinates to sum over")
+        return self._emit(Moment((x.index,), x.axis), None)
 
     def _factor(self, what: str, axis: Axis, over: Axis | None) -> None:
         if over is not None and over not in axis.factors:

@@ -109,6 +109,11 @@ class Program:
         )
 
     @property
+    def independent(self) -> tuple[Weight, ...]:
+        """The weights with exponents of their own: all but those that are further rows of another one."""
+        return tuple(w for w in self.weights if w.like is None)
+
+    @property
     def reads_images(self) -> bool:
         """Whether its data come with pixels."""
         return any(isinstance(ins, Data) and ins.pixels for ins in self.instructions)
@@ -274,7 +279,7 @@ class Program:
                 case MatMul() if ins.axes[1].wide:
                     read.update(ins.args)
                 # What leaves an axis or pairs of positions is an attention logit: a softmax bounds it.
-                case Moment(_, axis, None, False) if axis.wide:
+                case Moment((_, _), axis, None, False) if axis.wide:
                     read.update(ins.args)
         return frozenset(read)
 

@@ -8,6 +8,7 @@ import tensorprog as tp
 from tensorprog.exponent import ExponentLike
 from tensorprog.optimizers import Optimizer
 from tensorprog.program import Role
+from tensorprog.vocabulary import with_the_rest
 
 __all__ = ["assert_maximal", "chain", "layers", "rule"]
 
@@ -17,15 +18,18 @@ def layers(roles: tuple[object, ...], depth: int) -> list[object]:
     return [roles[0], *[roles[1]] * (depth - 1), roles[2]]
 
 
-def chain(sizes: Sequence[ExponentLike], activation: str = "relu") -> tp.Program:
-    """A multilayer perceptron whose hidden layers have n^size coordinates."""
+def chain(sizes: Sequence[ExponentLike], activation: str = "relu", vocabulary: ExponentLike = "") -> tp.Program:
+    """A multilayer perceptron whose hidden layers have n^size coordinates; with n^vocabulary classes, if given."""
     b = tp.Builder()
     x = b.data("x")
     for i, size in enumerate(sizes):
         w = b.weight(f"hidden.{i}" if i else "input", b.axis(f"layer {i}", size), x.axis or b.width)
         x = b.apply(activation, b.matmul(w, x))
     readout = b.weight("readout", b.finite("classes"), x.axis or b.width)
-    return b.build(b.matmul(readout, x), f"layers of {', '.join(f'n^({size})' for size in sizes)}")
+    logits = b.matmul(readout, x)
+    if vocabulary:
+        logits = with_the_rest(b, logits, x, readout, vocabulary)
+    return b.build(logits, f"layers of {', '.join(f'n^({size})' for size in sizes)}")
 
 
 def rule(name: str, how: str | Optimizer, depth: int = 3, bias: bool = False) -> dict[str, str]:

@@ -112,6 +112,27 @@ LINES = [
         "predict --model transformer --ff-exponent p --free p --assume p<0",
         "no point satisfies the assumptions p<0, p > 0",
     ),
+    (
+        "predict --model transformer --vocabulary-exponent 1 --optimizer muon",
+        "the optimizer muon over a growing vocabulary is not supported: its step of one row of readout depends on the "
+        "n^(1) others. Take one that acts entry by entry on readout, such as hidden=muon,else=adam, or vocabulary_exponent=0.",
+    ),
+    (
+        "predict --model transformer --vocabulary-exponent 1 --loss mse",
+        "the loss mse over a growing vocabulary is not supported: it depends on more than the label's logit and the "
+        "normaliser of the others. Take ce or focal, or vocabulary_exponent=0.",
+    ),
+    (
+        "predict --model transformer --vocabulary-exponent 1 --parametrization sp --optimizer adam",
+        "a softmax over a growing number of tokens with logits n^(1) is not supported: it concentrates on a vanishing share "
+        "of them. Take a finite number of tokens (vocabulary_exponent=0), or rates at which the logits stay bounded.",
+    ),
+    (
+        "validate --model transformer --vocabulary-exponent 1",
+        "training over a growing vocabulary is not supported: data sets have the tokens that they have. Take "
+        "vocabulary_exponent=0.",
+    ),
+    ("predict --model transformer --vocabulary-exponent n", f"--vocabulary-exponent: got 'n'; {NUMBERS}"),
     ("predict --model transformer --ff-exponent -1", f"--ff-exponent: got '-1'; {GROWTH}"),
     (
         "predict --model transformer --experts softmax --experts-exponent -1/2",

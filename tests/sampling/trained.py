@@ -36,6 +36,7 @@ class Trained:
             rate for all layers, or one for each.
         skip: quantities that are left out, each for a reason that its test gives.
         axes: powers of n of the hidden layers; all of them 1 unless given.
+        vocabulary: there are n^vocabulary classes more, which are no labels.
     """
 
     optimizer: str | Optimizer | Mapping[str, Any]
@@ -50,10 +51,18 @@ class Trained:
     steps: int = 3
     skip: tuple[Key, ...] = ()
     axes: tuple[str, ...] = ()
+    vocabulary: str = ""
 
     @property
     def program(self) -> tp.Program:
-        return chain(self.axes, self.activation) if self.axes else tp.mlp(len(self.b) - 1, self.activation)
+        if not self.axes and not self.vocabulary:
+            return tp.mlp(len(self.b) - 1, self.activation)
+        return chain(self.powers, self.activation, self.vocabulary)
+
+    @property
+    def powers(self) -> tuple[str, ...]:
+        """Of n, the sizes of the hidden layers."""
+        return self.axes or ("1",) * (len(self.b) - 1)
 
     def derive(self) -> tp.Derivation:
         parametrization = tp.Parametrization.from_layers(a=[0] * len(self.b), b=self.b, c=self.c)
@@ -76,10 +85,11 @@ def train(s: Trained, n: int, seed: int) -> dict[Key, float]:
     layers = len(s.b)
     weights_rng = torch.Generator().manual_seed(1_000_003 * seed + n)
     data_rng = torch.Generator().manual_seed(seed)
-    powers = s.axes or ("1",) * (layers - 1)
-    dims = [INPUTS, *(round(float(n) ** float(Fraction(p))) for p in powers), CLASSES]
+    others = round(float(n) ** float(Fraction(s.vocabulary))) if s.vocabulary else 0
+    dims = [INPUTS, *(round(float(n) ** float(Fraction(p))) for p in s.powers), CLASSES + others]
     program = s.program
-    names = [w.name for w in program.weights]
+    names = [w.name for w in program.weights if w.like is None]
+    rows = {"readout": slice(CLASSES), **({"readout.rest": slice(CLASSES, None)} if others else {})}
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=data_rng, dtype=torch.float64)
@@ -136,9 +146,11 @@ def train(s: Trained, n: int, seed: int) -> dict[Key, float]:
         with torch.no_grad():
             xt = forward(weights, probe)
             for i, name in enumerate(names):
-                sizes[t, name, "effective"] = _rms(xt[i] @ (weights[i] - start[i]).T)
-                if i:
-                    sizes[t, name, "propagating"] = _rms((xt[i] - x0[i]) @ start[i].T)
+                parts = rows if i == layers - 1 else {name: slice(None)}
+                for part, of in parts.items():
+                    sizes[t, part, "effective"] = _rms(xt[i] @ (weights[i] - start[i])[of].T)
+                    if i:
+                        sizes[t, part, "propagating"] = _rms((xt[i] - x0[i]) @ start[i][of].T)
                 if i < layers - 1:
                     sizes[t, name, "feature"] = _rms(xt[i + 1] - x0[i + 1])
     return sizes
