@@ -84,7 +84,7 @@ def test_what_is_no_depth_at_all(depth: Any) -> None:
 
 @pytest.mark.parametrize("power", ["-1/2", "-1"])
 def test_the_multiplier_of_branches_is_an_exponent(power: str) -> None:
-    """n^p times what a branch adds to the stream, at initialisation and by training; nothing else changes."""
+    """n^p times what a branch adds to the stream, at initialisation and by training; the logits do not change."""
     plain, scaled = (
         tp.derive(
             tp.resnet_mlp(2, norm="rmsnorm", plain_norm=True, branch_exponent=p), "mup", optimizer="adam", steps=2
@@ -92,7 +92,9 @@ def test_the_multiplier_of_branches_is_an_exponent(power: str) -> None:
         for p in (0, power)
     )
     for before, after in zip(plain.steps, scaled.steps, strict=True):
-        assert after.sites["block.1.out"] == before.sites["block.1.out"]
+        for quantity in ("activation", "effective", "propagating", "feature"):
+            mine, plainly = (getattr(step.sites["block.1.out"], quantity) for step in (after, before))
+            assert mine == (None if plainly is None else plainly + Fraction(power))
         assert after.logits == before.logits
     for d, expected in ((plain, "0"), (scaled, power)):
         branch = next(ins.args[1] for ins in d.setting.program.instructions if isinstance(ins, Add))
