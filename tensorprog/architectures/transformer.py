@@ -90,6 +90,9 @@ def transformer(
     one_of("attention_scale", attention_scale, SCALES)
     one_of("qk_norm", qk_norm, ("none", "shared", "separate"))
     one_of("positions", positions, POSITIONS)
+    if zero_query and qk_norm != "none":
+        need = "norms of queries have no direction where these are exactly zero; choose one of zero_query and qk_norm"
+        raise SettingError("zero_query", True, need)
     delta = exponent(head_dim_exponent, "head_dim_exponent")
     if delta.infinite or (delta.is_number and not ZERO <= delta <= 1):
         raise SettingError(

@@ -76,6 +76,13 @@ def test_a_depth_that_grows_is_refused(depth: Any) -> None:
         assert "\n" not in str(error.value)
 
 
+def test_norms_of_queries_that_are_zero() -> None:
+    """A direction of exact zeros does not exist: such queries would be derived never to move."""
+    with pytest.raises(SettingError, match="zero_query: got True; norms of queries have no direction"):
+        tp.transformer(zero_query=True, qk_norm="shared")
+    assert tp.transformer(zero_query=True).weights
+
+
 @pytest.mark.parametrize("depth", [0, 1.5, "x", True, None])
 def test_what_is_no_depth_at_all(depth: Any) -> None:
     with pytest.raises(SettingError, match=r"needs an integer of at least 1$"):
