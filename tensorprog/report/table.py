@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import signature
 from itertools import groupby
 from typing import Any
 
+from tensorprog.architectures import ARCHITECTURES
 from tensorprog.exponent import Exponent, exponent
 from tensorprog.regimes import Regime
 from tensorprog.report.derivation import REGIME_STYLES
@@ -46,7 +48,7 @@ def table_document(table: Table) -> Document:
     sections = []
     errors: list[str] = []
     for key, rows in groupby(table.rows, key=lambda row: [row.asked.get(k) for k in varying]):
-        name = _describe(dict(zip(varying, key, strict=True)))
+        name = _describe(dict(zip(varying, key, strict=True)), every=True)
         sections.append(Section(name, tuple(_row(row, table.roles, _several(table), errors) for row in rows)))
     notes = (*_notes(table), *(f"[{i}] {error}." for i, error in enumerate(errors, 1)))
     grid = Grid(tuple(_columns(table.roles, _several(table))), tuple(sections), caption, notes)
@@ -61,8 +63,15 @@ def _shared(table: Table) -> tuple[dict[str, Any], list[str]]:
     return shared, [k for k in keys if k not in shared]
 
 
-def _describe(settings: dict[str, Any]) -> str:
-    """Settings in words: ``mlp, 2 hidden layers, relu``; flags only where they are set."""
+def _describe(settings: dict[str, Any], *, every: bool = False) -> str:
+    """Settings in words: ``mlp, 2 hidden layers, relu``; flags only where they are set.
+
+    Args:
+        every: tell choices of nothing and exponents that have their defaults, too: they are what tells sections apart.
+    """
+    make = ARCHITECTURES.get(str(settings.get("model")))
+    options = signature(make).parameters.values() if make else ()
+    usual = {p.name: str(p.default) for p in options if isinstance(p.default, Exponent)}
     parts = []
     for key, value in settings.items():
         if value is None or value is False:
@@ -72,6 +81,10 @@ def _describe(settings: dict[str, Any]) -> str:
             parts.append(words)
         elif isinstance(value, int):
             parts.append(f"{value} {words.removesuffix('s') if value == 1 else words}")
+        elif not every and (value == "none" or str(value) == usual.get(key)):
+            continue
+        elif key.endswith("_exponent") or value == "none":
+            parts.append(f"{words} {value}")
         else:
             parts.append(str(value))
     return ", ".join(parts)

@@ -312,3 +312,13 @@ def test_an_unknown_alignment_names_the_known_ones(run: Run) -> None:
     said = run("predict", "--alignment", "half")
     assert said.code == 2
     assert said.err == "tensorprog predict: --alignment: got 'half'; accepted are derived, full, none\n"
+
+
+def test_titles_name_exponents_and_leave_out_what_is_usual(run: Run) -> None:
+    argv = "--model transformer --blocks 1 --parametrization mup --optimizer adam --loss ce --lr-exponent 0".split()
+    lines = run("table", *argv, "--ff-exponent", "1/2,1").out.splitlines()
+    assert lines[0] == "transformer, 1 block, gelu, layernorm, pre, 1/sqrt(d), learned"
+    assert [line for line in lines if line.startswith("ff exponent")] == [
+        "ff exponent 1/2, adam, ce",
+        "ff exponent 1, adam, ce",
+    ]
