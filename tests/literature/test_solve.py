@@ -103,3 +103,37 @@ def test_solutions_hold_at_random_points_and_nothing_else_does(program: str, sta
         assert found.contains(**at) == holds, at
         agreed += holds
     assert agreed
+
+
+@pytest.mark.parametrize("zero", ["A", "B"])
+def test_lora_plus(zero: str) -> None:
+    """Hayou et al. 2024 (arXiv 2402.12354): both factors learn for rates n^-1 of A and n^0 of B, and no others."""
+    net = tp.lora(TWO, "hidden", lora_zero=zero)
+    free = ("c_hidden_1_lora_A", "c_hidden_1_lora_B")
+    found = tp.solve(net, "sp", free=free, bounded="updates", optimizer="adam")
+    assert found.told() == ["c_hidden_1_lora_A = 1, c_hidden_1_lora_B = 0"]
+
+
+def test_mup_for_kfac() -> None:
+    """Ishikawa & Karakida 2024 (arXiv 2312.12226): rates follow the readout's init, whose gradient is divided by."""
+    found = tp.solve(TWO, "sp", optimizer="kfac", free=("b_readout", "c_input", "c_hidden", "c_readout"))
+    told = "c_hidden = b_readout - 1, c_input = b_readout - 1, c_readout = 0, b_readout >= 1"
+    assert found.told() == [told]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rates"),
+    [("sgd", "c_hidden = 0, c_input = -1, c_readout = 1"), ("adam", "c_hidden = 1, c_input = 0, c_readout = 1")],
+)
+def test_mup_of_a_transformer(optimizer: str, rates: str) -> None:
+    net = tp.transformer(blocks=1)
+    found = tp.solve(net, "mup", free=("c_input", "c_hidden", "c_readout"), optimizer=optimizer)
+    assert found.told() == [rates]
+
+
+@pytest.mark.slow
+def test_mup_of_a_transformer_with_every_role_unknown() -> None:
+    found = tp.solve(tp.transformer(blocks=1), optimizer="adam")
+    assert found
+    for line in found.told():
+        assert line.startswith("b_hidden = 1/2, c_hidden = 1, c_input = 0, c_readout = 1, c_vector = 0")
