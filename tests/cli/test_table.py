@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -315,8 +316,8 @@ def test_an_unknown_alignment_names_the_known_ones(run: Run) -> None:
 
 
 def test_titles_name_exponents_and_leave_out_what_is_usual(run: Run) -> None:
-    argv = "--model transformer --blocks 1 --parametrization mup --optimizer adam --loss ce --lr-exponent 0".split()
-    lines = run("table", *argv, "--ff-exponent", "1/2,1").out.splitlines()
+    argv = "table --model transformer --blocks 1 --ff-exponent 1/2,1 --parametrization mup --optimizer adam --loss ce"
+    lines = run(*shlex.split(argv), "--lr-exponent", "0").out.splitlines()
     assert lines[0] == "transformer, 1 block, gelu, layernorm, pre, 1/sqrt(d), learned"
     assert [line for line in lines if line.startswith("ff exponent")] == [
         "ff exponent 1/2, adam, ce",
