@@ -14,7 +14,7 @@ from tensorprog.region import Region, assuming, explore
 if TYPE_CHECKING:
     import sympy
 
-__all__ = ["ClosedForm", "Interval", "closed_form", "joined", "joined_regions", "same_label"]
+__all__ = ["ClosedForm", "Interval", "closed_form", "joined", "same_label"]
 
 V = TypeVar("V")
 
@@ -289,30 +289,6 @@ def _merged(pieces: Sequence[tuple[Region, Exponent]]) -> list[tuple[Region, Exp
             if again:
                 break
     return waiting
-
-
-def joined_regions(regions: Sequence[Region]) -> list[tuple[Region, frozenset[Exponent]]]:
-    """The union of disjoint open regions as few convex ones, each with the constraints whose boundary belongs to it."""
-    pieces = [region for region, _ in _merged([(r, Exponent(0)) for r in regions])]
-    pieces.sort(key=lambda r: len(r.substitution))
-    result: list[tuple[Region, frozenset[Exponent]]] = []
-    faces: list[Region] = []
-    for region in pieces:
-        if any(_same_region(region, face) for face in faces):
-            continue
-        closed = set()
-        for g in region.positive:
-            rest = tuple(h for h in region.positive if h != g)
-            face = Region(rest, region.substitution).where_zero(g)
-            if any(_same_region(face, p) for p in pieces):
-                closed.add(g)
-                faces.append(face)
-        result.append((region, frozenset(closed)))
-    return result
-
-
-def _same_region(a: Region, b: Region) -> bool:
-    return a.substitution == b.substitution and _within(a, b) and _within(b, a)
 
 
 def _facing(a: Region, b: Region) -> Exponent | None:

@@ -14,12 +14,11 @@ on Computing 3) for the deletion filter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.bound import Bound
-from tensorprog.closed_form import joined_regions
 from tensorprog.errors import Concentrated, SettingError, UnknownName
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.losses import Loss
@@ -34,6 +33,7 @@ from tensorprog.scale import Scale
 from tensorprog.setting import Setting, setting
 from tensorprog.symbols import bind
 from tensorprog.trajectory import Step, Trajectory, divergence
+from tensorprog.union import Convex, convex_sets
 
 __all__ = ["BOUNDS", "Solutions", "solutions", "solve", "unknowns"]
 
@@ -57,18 +57,18 @@ class Solutions(Display):
         setting: with the free symbols.
         free: the symbols.
         requirements: what every solution meets.
-        regions: (region, constraints of it whose boundary belongs to the solutions too); empty where none exists.
+        sets: the solutions as few convex polyhedra; empty where none exists.
         conflict: where none exists, requirements that exclude each other: without any one of them, there are solutions.
     """
 
     setting: Setting
     free: tuple[str, ...]
     requirements: tuple[str, ...]
-    regions: tuple[tuple[Region, frozenset[Exponent]], ...]
+    sets: tuple[Convex, ...]
     conflict: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.regions)
+        return bool(self.sets)
 
     @property
     def point(self) -> dict[str, Exponent]:
@@ -77,18 +77,10 @@ class Solutions(Display):
         Raises:
             SettingError: where there is none.
         """
-        if not self.regions:
+        if not self.sets:
             raise SettingError("solve", ", ".join(self.free), f"has no solution: {'; '.join(self.conflict)}")
-        region, closed = max(self.regions, key=lambda item: len(item[0].substitution))
-        for g in region.positive:
-            local = g.substitute(region.substitution)
-            if g in closed and local.coefficients:
-                rest = tuple(h for h in region.positive if h != g)
-                face = Region(rest, region.substitution).where_zero(local)
-                region = region if face.is_empty() else face
-        inner = region.interior()
-        fixed = {s: e.substitute({n: inner.get(n, ZERO) for n in e.symbols}) for s, e in region.substitution.items()}
-        return {s: fixed.get(s, inner.get(s, ZERO)) for s in self.free}
+        corner = max(self.sets, key=lambda c: len(c.region.substitution)).corner()
+        return {s: corner.get(s, ZERO) for s in self.free}
 
     def exponents(self) -> dict[str, ABC]:
         """(a, b, c) of every weight at :attr:`point`."""
@@ -99,11 +91,11 @@ class Solutions(Display):
         from tensorprog.exponent import exponent
 
         at = {s: exponent(v, s) for s, v in values.items()}
-        return any(_holds(region, closed, at) for region, closed in self.regions)
+        return any(c.contains(at) for c in self.sets)
 
     def told(self) -> list[str]:
         """The solutions as equations and inequalities, one line a polyhedron."""
-        return [_told(region, closed, self.free) for region, closed in self.regions]
+        return [str(c) for c in self.sets]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -209,8 +201,7 @@ def solutions(
             # One that can go without opening a solution is no part of the conflict.
             if not _feasible(s, frozenset(fewer), conditions, first=True):
                 conflict = fewer
-    pieces = joined_regions(regions)
-    return Solutions(s, tuple(names), tuple(needed), tuple(pieces), tuple(conflict))
+    return Solutions(s, tuple(names), tuple(needed), tuple(convex_sets(regions)), tuple(conflict))
 
 
 def _maximal(site: str) -> str:
@@ -276,18 +267,3 @@ def _meets(s: Setting, needed: frozenset[str]) -> bool:
 def _is_set(scale: Scale) -> bool:
     """Theta(1), or exactly zero, as behind an adapter that starts there."""
     return scale.is_zero or is_order_one(scale)
-
-
-def _holds(region: Region, closed: frozenset[Exponent], at: Mapping[str, Exponent]) -> bool:
-    values = ((g, g.substitute(at)) for g in region.positive)
-    return all(v > 0 or (g in closed and v == 0) for g, v in values) and all(
-        e.substitute(at) == at[s] for s, e in region.substitution.items()
-    )
-
-
-def _told(region: Region, closed: frozenset[Exponent], free: Sequence[str]) -> str:
-    parts = [f"{s} = {e}" for s, e in sorted(region.substitution.items()) if s in free]
-    for g in region.positive:
-        text = str(replace(region, positive=(g,), substitution={}))
-        parts.append(text.replace(" > ", " >= ").replace(" < ", " <= ") if g in closed else text)
-    return ", ".join(parts) or "everywhere"
