@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Concentrated",
+    "Exploding",
     "ExponentError",
     "ProgramError",
     "RegionError",
@@ -81,6 +82,31 @@ class Concentrated(Unsupported):
         self.over, self.top = over, top
         what = f"a softmax over a growing number of {over} with logits n^({top})"
         super().__init__(what, "it concentrates on a vanishing share of them", instead)
+
+    @property
+    def limit(self) -> str:
+        """Why larger learning rates have no exponents."""
+        return f"a softmax over a growing number of {self.over} concentrates there"
+
+
+class Exploding(Concentrated):
+    """An exponential whose argument diverges: no power of n is as large.
+
+    Args:
+        top: the exponent of the argument.
+    """
+
+    def __init__(self, top: Exponent) -> None:
+        self.top = top
+        instead = "Take rates at which it stays bounded; of logits, take a softmax, which has a rule of its own."
+        Unsupported.__init__(
+            self, f"an exponential of values n^({top})", "no power of n is as large as its largest values", instead
+        )
+
+    @property
+    def limit(self) -> str:
+        """Why larger learning rates have no exponents."""
+        return "the argument of an exponential diverges there"
 
 
 class RegionError(TensorprogError, ValueError):

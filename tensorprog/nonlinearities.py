@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from tensorprog.errors import Concentrated, UnknownName
+from tensorprog.errors import Concentrated, Exploding, UnknownName
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.pattern import TRIVIAL, Pattern, even_span, generic_span, odd_span
 from tensorprog.scale import NOTHING, Reason, Scale, Term
@@ -64,6 +64,7 @@ class Facts:
             coordinates of size n^h carries a fraction n^(d - h) of them across a jump.
         concentrates: where its argument diverges, phi is largest for a vanishing share of the coordinates, for which
             there are no rules: what they count, and what makes it finite.
+        explodes: where its argument diverges, phi outgrows every power of n.
     """
 
     parity: Parity
@@ -74,6 +75,7 @@ class Facts:
     order: int = 0
     step: bool = False
     concentrates: tuple[str, str] | None = None
+    explodes: bool = False
 
     @property
     def derivative(self) -> Facts:
@@ -81,9 +83,7 @@ class Facts:
             return NO_SLOPE
         taylor = None if self.taylor is None else tuple(k - 1 for k in self.taylor if k)
         parity, order = self.parity.derivative, self.order + 1
-        return Facts(
-            parity, self.degree - 1, taylor, self.bounded, self.polynomial, order, concentrates=self.concentrates
-        )
+        return replace(self, parity=parity, degree=self.degree - 1, taylor=taylor, order=order)
 
     def growth(self, top: Exponent) -> Exponent:
         """The exponent of phi(h) for leading coordinates of size n^top."""
@@ -91,6 +91,8 @@ class Facts:
             over, option = self.concentrates
             instead = f"Take a finite number of {over} ({option}), or rates at which the logits stay bounded."
             raise Concentrated(over, top, instead)
+        if self.explodes and top > ZERO:
+            raise Exploding(top)
         if self.bounded and top > ZERO:
             return top * 0 if not self.order else -top / 2
         if self.taylor is not None and not top > ZERO:

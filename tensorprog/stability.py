@@ -228,7 +228,7 @@ def _probe(base: Setting, bounded: Bounded, region: Region) -> _Probe:
         try:
             path = s.trajectory(stop=lambda step: bool(excess(step)), bound=bound)
         except Concentrated as error:
-            return _Probe(False, (error.top,), f"a softmax over a growing number of {error.over} concentrates there")
+            return _Probe(False, (error.top,), error.limit)
         if path.stopped:
             return _Probe(False, excess(path.steps[-1]))
         if path.growth is not None:
