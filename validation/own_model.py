@@ -26,6 +26,10 @@ QUANTITIES = ("effective", "propagating")
 """What is judged at every matrix: the two parts of its product's change."""
 
 
+Measured = dict[tuple[str, str], dict[int, dict[int, float]]]
+"""Sizes by site and quantity, width and seed."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One predicted exponent and its measured slope.
@@ -103,11 +107,12 @@ def validate_model(
         raise SettingError("widths", list(widths), "needs at least three, for a slope with an error")
     if step < 1 or seeds < 1:
         raise SettingError("step and seeds", (step, seeds), "need integers of at least 1")
-    measured: dict[tuple[str, str], dict[int, dict[int, float]]] = {}
+    measured: Measured = {}
     for seed in range(seeds):
         for n in widths:
             for key, size in _sizes(traced, optimizer, loss, inputs, targets, n, seed, step).items():
                 measured.setdefault(key, {}).setdefault(n, {})[seed] = size
+    measured = _of_sites(measured)
     d, gap = traced.derivation, rival_gap(traced.derivation.setting)
     rows = []
     for (site, quantity), names in _predicted(traced).items():
@@ -121,6 +126,25 @@ def validate_model(
         fit, judged = assess(sizes, found[first], below, gap)
         rows.append(Row(site, quantity, found[first], fit, judged.verdict, judged.reason))
     return Outcome(tuple(rows), step, tuple(widths), seeds)
+
+
+def _of_sites(measured: Measured) -> Measured:
+    """Without uses of a tied weight that read exact zeros, such as a first state: a program has no site for them."""
+    uses: dict[str, list[str]] = {}
+    for site, _ in measured:
+        uses.setdefault(site.split("#")[0], [])
+        if site not in uses[site.split("#")[0]]:
+            uses[site.split("#")[0]].append(site)
+    names: dict[str, str] = {}
+    for parameter, sites in uses.items():
+        moved = [site for site in sites if any(_moves(measured.get((site, q), {})) for q in QUANTITIES)]
+        for k, site in enumerate(moved or sites):
+            names[site] = parameter + (f"#{k + 1}" if k else "")
+    return {(names[site], quantity): sizes for (site, quantity), sizes in measured.items() if site in names}
+
+
+def _moves(sizes: Mapping[int, Mapping[int, float]]) -> bool:
+    return any(size for row in sizes.values() for size in row.values())
 
 
 def _predicted(traced: Traced) -> Mapping[tuple[str, str], list[str]]:
