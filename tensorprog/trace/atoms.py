@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-__all__ = ["Atom", "Dim", "Misaligned", "around", "coordinates", "holding", "leaves", "regroup", "unify"]
+__all__ = ["Atom", "Dim", "Misaligned", "around", "coordinates", "holding", "is_stack", "leaves", "regroup", "unify"]
 
 Sizes = tuple[int, ...]
 """A number of coordinates at every traced width."""
@@ -68,6 +68,11 @@ class Atom:
         elif [s.sizes for s in self.segments] != list(sizes):
             raise Misaligned
         return self.segments
+
+
+def is_stack(atom: Atom) -> bool:
+    """Whether it numbers values that were stacked, such as the states of a recurrent layer."""
+    return bool(atom.segments) and all(set(s.sizes) == {1} for s in atom.segments)
 
 
 Dim = tuple[Atom, ...]

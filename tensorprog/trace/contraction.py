@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tensorprog.trace.atoms import Atom, Dim, leaves, unify
+from tensorprog.trace.atoms import Atom, Dim, is_stack, leaves, unify
 from tensorprog.trace.conversion import Conversion
 from tensorprog.trace.recording import Contracted, Product, Vector
 from tensorprog.trace.values import Constant, Parameter, Tensor
@@ -68,20 +68,21 @@ def _weighted(c: Conversion, x: Any, p: Parameter, lx: Letters, lp: Letters, lo:
     into = tuple(a for a in atoms if a in set(own))
     batch = tuple(a for k in lp if k in set(lx) and k in set(lo) for a in leaves(dims[k]) if a in set(own))
     result = tuple(dims[k] for k in lo)
+    stacked = tuple(a for a in own if a not in {*into, *batch} and is_stack(a)) if into else ()
     if batch and not into:
         # Every channel on its own, summed over finitely many taps: a vector of weights.
         gain = c.record(Vector(batch, parameter=p.name, rows=bool(atoms or out), chosen=p.chosen))
         return c.scaled(c.multiply(here, Tensor(result, gain), result), p.power)
     if own and not into:
         return _mixed(c, here, p, result)
-    if any(a not in set(into) | set(batch) for a in own) or any(a.grows for a in batch):
+    if any(a not in {*into, *batch, *stacked} for a in own) or any(a.grows for a in batch):
         raise c.refuse(
             f"parameter {p.name!r} acts on some features of a vector and not on others of it",
             "Reshape so that it acts on all of them, or declare a program with tensorprog.Builder",
         )
     contracted = frozenset(a.origin for k, d in zip(lp, p.stored, strict=True) if k in summed for a in leaves(d))
     product = Product(
-        (*batch, *out),
+        (*stacked, *batch, *out),
         (here.ref,),
         parameter=p.name,
         into=(*batch, *into),
@@ -114,12 +115,25 @@ def _averaged(c: Conversion, x: Any, constant: Constant, lx: Letters, lo: Letter
     return c.scaled(Tensor(dims, t.ref), c.power(constant).exponent)
 
 
+def _alone(c: Conversion, x: Tensor, letters: Letters, others: set[str]) -> tuple[Tensor, Letters]:
+    """The sum over what neither the other factor nor the result has."""
+    summed = [k for k in letters if k not in others]
+    if not summed:
+        return x, letters
+    own = set(c.features(x))
+    over = tuple(a for k, d in zip(letters, x.dims, strict=True) if k in summed for a in leaves(d) if a in own)
+    dims = tuple(d for k, d in zip(letters, x.dims, strict=True) if k not in summed)
+    kept = tuple(a for a in c.features(x) if a not in set(over))
+    ref = c.record(Contracted(kept, (x.ref,), over=over)) if over else x.ref
+    return Tensor(dims, ref), [k for k in letters if k not in summed]
+
+
 def _moment(c: Conversion, x: Tensor, y: Tensor, lx: Letters, ly: Letters, lo: Letters) -> Tensor:
     """A sum over features, or over positions, of the product of two vectors."""
+    x, lx = _alone(c, x, lx, {*ly, *lo})
+    y, ly = _alone(c, y, ly, {*lx, *lo})
     dims = _letters(x, y, lx, ly)
     summed = [k for k in dims if k not in set(lo)]
-    if any(k not in set(lx) or k not in set(ly) for k in summed):
-        raise c.refuse("a letter is summed over in one factor alone", "Sum before the product")
     either = set(c.features(x)) | set(c.features(y))
     over: tuple[Atom, ...] = tuple(a for k in summed for a in leaves(dims[k]) if a in either)
     result = tuple(dims[k] for k in lo)

@@ -12,7 +12,8 @@ from typing import Any
 
 from tensorprog.errors import TensorprogError
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.trace.atoms import Atom, Dim, Misaligned, around, coordinates, holding, leaves, unify
+from tensorprog.trace.atoms import Atom, Dim, Misaligned, around, coordinates, holding, is_stack, leaves, unify
+from tensorprog.trace.concatenation import Spans, assembled
 from tensorprog.trace.constants import constant_power, is_mask, magnitude
 from tensorprog.trace.errors import TraceError
 from tensorprog.trace.export import Graph, Node, Reference
@@ -38,6 +39,7 @@ from tensorprog.trace.values import (
     Statistic,
     Tensor,
     Which,
+    Written,
     is_differentiable,
     is_trained,
 )
@@ -77,6 +79,8 @@ class Conversion:
         self.values: dict[str, Any] = {}
         self.parameters: dict[str, tuple[Dim, ...]] = {}
         self._cuts: dict[Slice, Tensor] = {}
+        self.places: dict[int, tuple[Atom, tuple[tuple[Spans, int], ...]]] = {}
+        """Of operations that put parts together along positions: the spans of every part, and its own operation."""
         self.node: Node = graph.nodes[0]
 
     # -- the walk
@@ -86,10 +90,10 @@ class Conversion:
         for node in self.graph.nodes:
             self.node = node
             if node.kind == "output":
-                (logits,) = self._merged([a[0] for a in node.args])
+                (logits,) = self._merged(node.args)
                 if not is_differentiable([logits]):
                     raise self.refuse("the logits depend on no parameter", "Return what the model computes")
-                return self.tensor(logits)
+                return self._unstacked(self.tensor(logits))
             try:
                 self.values[node.name] = self.visit(node)
             except TensorprogError:  # a ValueError, too, which says what is wrong already
@@ -106,6 +110,14 @@ class Conversion:
                     "Add a rule with tensorprog.trace.operator, or declare a program with tensorprog.Builder",
                 ) from error
         raise self.refuse("the graph has no output", "Return the logits")
+
+    def _unstacked(self, x: Tensor) -> Tensor:
+        """The logits at all steps at once, where values of single steps were stacked."""
+        over = tuple(a for a in self.features(x) if is_stack(a))
+        if not over:
+            return x
+        kept = tuple(a for a in self.features(x) if a not in over)
+        return replace(x, ref=self.record(Contracted(kept, (x.ref,), over=over)))
 
     def visit(self, node: Node) -> Any:
         """The value of one node."""
@@ -126,6 +138,9 @@ class Conversion:
             return Indices() if not isinstance(node.shapes, list) else [Indices() for _ in node.shapes]
         rule = OPERATORS.get(node.operator)
         if rule is None:
+            given = [v for v in args if is_differentiable([v])]
+            if all(isinstance(v, Parameter) for v in given):
+                raise self.refuse_weight(given)
             raise self.refuse(
                 "there is no rule for this operator",
                 "Add one with tensorprog.trace.operator, or declare a program with tensorprog.Builder",
@@ -181,6 +196,15 @@ class Conversion:
         """An error at the current node."""
         return TraceError(self.node.operator, self.node.where, why, instead)
 
+    def refuse_weight(self, parameters: Sequence[Any]) -> TraceError:
+        """An error at an operator that makes a weight out of parameters."""
+        names = ", ".join(repr(p.name) for p in parameters if isinstance(p, Parameter))
+        return self.refuse(
+            f"it computes a weight from {names}, and weights of a program are parameters as they are",
+            "Apply every parameter to the activations and combine the results, or trace the model without it "
+            "(torch.nn.utils.parametrize.remove_parametrizations)",
+        )
+
     # -- values
 
     def features(self, x: Tensor) -> Dim:
@@ -202,6 +226,8 @@ class Conversion:
                 return self.statistic(value)
             case Constant():
                 return self.source(value, like)
+            case Written():
+                return self.tensor(assembled(self, value))
         raise self.refuse(f"{type(value).__name__} is no tensor", "Report this model")
 
     def record(self, operation: Any) -> int:
@@ -218,7 +244,7 @@ class Conversion:
 
     def power(self, value: Any) -> Power:
         """The power of n that a constant is: a number, or a tensor by its largest entry."""
-        values = self._per_width(value)
+        values = self.per_width(value)
         found = constant_power(values, self.widths)
         if found is None:
             told = ", ".join(f"{magnitude(v):.4g}" for v in values)
@@ -228,11 +254,27 @@ class Conversion:
             )
         return found
 
+    def zeros(self) -> Constant:
+        """The current node's value where it is exactly zero."""
+        import torch
+
+        sizes = ([s[w] for s in self.node.shapes] for w in range(len(self.widths)))
+        return Constant(tuple(map(torch.zeros, sizes)))
+
+    def is_zero(self, value: Any) -> bool:
+        """Whether a value is a constant, and exactly zero at every width."""
+        return isinstance(value, Constant) and not self.magnitude(value)
+
+    def magnitude(self, value: Any) -> float:
+        """The largest absolute value of a constant, at any width."""
+        return max(map(magnitude, self.per_width(value)))
+
     def is_mask(self, value: Any) -> bool:
         """Whether a constant chooses positions and scales nothing."""
-        return is_mask(self._per_width(value)[0])
+        return is_mask(self.per_width(value)[0])
 
-    def _per_width(self, value: Any) -> Sequence[Any]:
+    def per_width(self, value: Any) -> Sequence[Any]:
+        """A constant or an argument at every width."""
         if isinstance(value, Constant | PerWidth):
             return value.values
         return [value] * len(self.widths)
@@ -242,11 +284,12 @@ class Conversion:
         power = self.power(value)
         if features is None:
             features = self.features(like) if like is not None else ()
-        name = self._name(value)
+        name = self.name(value)
         ref = self.record(Source(features, name=name, power=power.exponent))
         return Tensor(self.fresh() if like is None else like.dims, ref)
 
-    def _name(self, value: Any) -> str:
+    def name(self, value: Any) -> str:
+        """What a constant is called in the graph."""
         return next((name for name, held in self.values.items() if held is value), "constant")
 
     def vector(self, p: Parameter, like: Tensor | None) -> Tensor:
@@ -256,6 +299,8 @@ class Conversion:
             features = tuple(a for d in p.dims for a in leaves(d) if a in own)
             rows = [a for d in p.dims for a in leaves(d) if a not in own]
         else:
+            if sum(any(a.grows for a in leaves(d)) for d in p.dims) > 1:
+                raise self.refuse_weight([p])
             atoms = [a for d in p.dims for a in leaves(d)]
             features = tuple(a for a in atoms if a.grows)
             rows = [a for a in atoms if not a.grows]
@@ -343,7 +388,7 @@ class Conversion:
 
     def together(self, x: Any, y: Any) -> tuple[tuple[Dim, ...], Tensor, Tensor]:
         """Two values that meet elementwise, as tensors, with the dimensions of the result."""
-        x, y = (self.tensor(v) if isinstance(v, Slice | Mixture) else v for v in (x, y))
+        x, y = (self.tensor(v) if isinstance(v, Slice | Mixture | Written) else v for v in (x, y))
         dims = self.broadcast(x, y)
         if isinstance(x, Parameter | Constant):
             other = self.tensor(y)

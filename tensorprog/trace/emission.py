@@ -252,8 +252,10 @@ class Emission:
         axis = self.axes.axis(whole, inner)
         assert axis is not None
         values = [self._widened(v, axis) for v in values]
-        x, y = values if len(values) == 2 else (values[0], self._ones(axis))
         over = self.axes.axis(op.over, inner)
+        if over is None:  # values of single steps, stacked: each is a term of the sum
+            return values[0] if len(values) == 1 else b.multiply(*values, across=op.across)
+        x, y = values if len(values) == 2 else (values[0], self._ones(axis))
         return b.moment(x, y, None if over == axis else over, across=op.across)
 
     def _widened(self, x: Value, axis: Axis) -> Value:

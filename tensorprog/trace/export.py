@@ -11,11 +11,12 @@ import io
 import itertools
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tensorprog.errors import SettingError, TensorprogError
+from tensorprog.trace.decomposition import decomposed, operator_name
 from tensorprog.trace.errors import TraceError
 from tensorprog.trace.examples import Inputs, filled, made, read
 
@@ -191,8 +192,12 @@ def _wrapped(model: torch.nn.Module, chosen: str | int | None) -> torch.nn.Modul
 PREFIX = "traced."
 
 
-def export(built: Built, output: str | int | None = None) -> Graph:
+def export(built: Built, output: str | int | None = None, known: Container[str] = ()) -> Graph:
     """Export every model and align the graphs.
+
+    Args:
+        output: which member of the model's output holds the logits.
+        known: operators that need not be taken apart.
 
     Raises:
         TraceError: where torch cannot export the model, or where the graph's structure depends on the width.
@@ -201,7 +206,7 @@ def export(built: Built, output: str | int | None = None) -> Graph:
     for n, model, (args, kwargs) in zip(built.widths, built.models, built.examples, strict=True):
         with _quiet():
             try:
-                programs.append(_exported(_wrapped(model, output), args, kwargs))
+                programs.append(decomposed(_exported(_wrapped(model, output), args, kwargs), known))
             except TensorprogError:
                 raise
             except Exception as error:  # whatever the user's code or torch raises
@@ -272,9 +277,13 @@ def _canonical(model: torch.nn.Module) -> dict[str, str]:
 
 
 def _differs(a: Any, b: Any) -> TraceError:
-    got = f"{_operator(a)} at one width and {_operator(b)} at another" if b is not None else "more nodes at one width"
+    got = (
+        f"{operator_name(a)} at one width and {operator_name(b)} at another"
+        if b is not None
+        else "more nodes at one width"
+    )
     return TraceError(
-        _operator(a),
+        operator_name(a),
         _where(a),
         f"the graph depends on the width ({got})",
         "Keep depth and, where they are looped over, the number of heads or experts the same at all widths",
@@ -297,11 +306,12 @@ def _node(row: Sequence[Any], programs: Sequence[Any], names: Mapping[str, str],
             shapes=_shapes(row),
             targets=tuple(_attribute(p.graph_module, n.target) for p, n in zip(programs, row, strict=True)),
         )
+    if node.op == "output":
+        returned = [p.graph_signature.user_outputs for p in programs]
+        return Node(node.name, "output", "output", "", tuple(tuple(map(Reference, names)) for names in returned))
     args = tuple(_references(n.args) for n in row)
     kwargs = tuple(_references(n.kwargs) for n in row)
-    if node.op == "output":
-        return Node(node.name, "output", "output", "", args)
-    operator = _operator(node)
+    operator = operator_name(node)
     return Node(
         node.name,
         "call",
@@ -319,15 +329,6 @@ def _attribute(module: Any, path: str) -> Any:
     for part in path.split("."):
         module = getattr(module, part)
     return module
-
-
-def _operator(node: Any) -> str:
-    if node.op != "call_function":
-        return str(node.op)
-    packet = getattr(node.target, "overloadpacket", None)
-    if packet is not None:
-        return str(packet).removeprefix("torch.ops.")
-    return getattr(node.target, "__name__", str(node.target))
 
 
 def _where(node: Any) -> str:

@@ -73,14 +73,15 @@ def measure(
     has_mean = (
         all(abs(m) > DEVIATIONS * s / math.sqrt(k) + 1e-12 for m, s, k in moments) and len({m > 0 for m in means}) == 1
     )
-    mean = _power(means, widths, EXACT, name, where, "mean") if has_mean else None
+    spread = math.log(widths[-1] / widths[0])
+    mean = None
+    if has_mean:
+        noise = math.hypot(*(s / abs(m) / math.sqrt(k) for m, s, k in (moments[0], moments[-1]))) / spread
+        mean = _power(means, widths, noise, name, where, "mean")
     if all(s <= 1e-9 * max(abs(m), 1e-30) for m, s in zip(means, stds, strict=True)):
         return Init(None, mean)
-    spread = math.log(widths[-1] / widths[0])
     noise = math.hypot(_error(entries[0]), _error(entries[-1])) / spread
-    if DEVIATIONS * noise > COARSE:  # few entries: the nearest half is all that can be told
-        return Init(power_of(stds, widths, 1.0, (2,)), mean)
-    return Init(_power(stds, widths, max(EXACT, DEVIATIONS * noise), name, where, "size"), mean)
+    return Init(_power(stds, widths, noise, name, where, "size"), mean)
 
 
 def _error(t: Any) -> float:
@@ -99,10 +100,12 @@ def _moments(t: Any) -> tuple[float, float, int]:
     return mean, std, x.numel()
 
 
-def _power(
-    numbers: Sequence[float], widths: Sequence[int], tolerance: float, name: str, where: str, what: str
-) -> Power:
-    found = power_of(numbers, widths, tolerance)
+def _power(numbers: Sequence[float], widths: Sequence[int], noise: float, name: str, where: str, what: str) -> Power:
+    """The power of n that measured numbers are; ``noise`` is the standard error of its exponent."""
+    if DEVIATIONS * noise > COARSE:  # few entries: the nearest half is all that can be told
+        found = power_of(numbers, widths, 1.0, (2,))
+    else:
+        found = power_of(numbers, widths, max(EXACT, DEVIATIONS * noise))
     if found is None:
         told = ", ".join(f"{x:.3g}" for x in numbers)
         raise TraceError(

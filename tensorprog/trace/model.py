@@ -18,7 +18,7 @@ from tensorprog.optimizers import Clipped, Optimizer, PerGroup
 from tensorprog.parametrizations import ABC, Parametrization
 from tensorprog.program import Program
 from tensorprog.stability import StableRates, max_stable_lr
-from tensorprog.trace.conversion import Conversion
+from tensorprog.trace.conversion import OPERATORS, Conversion
 from tensorprog.trace.emission import Block, Emission
 from tensorprog.trace.export import Built, build_models, export
 from tensorprog.trace.inits import Init, measure
@@ -227,7 +227,7 @@ def traced(
     """Trace models that are built."""
     import torch
 
-    graph = export(built, output)
+    graph = export(built, output, OPERATORS)
     conversion = Conversion(graph)
     logits = conversion.run()
     declared = {name: exponent(b, f"inits, {name}") for name, b in inits.items()}

@@ -20,6 +20,7 @@ __all__ = [
     "Statistic",
     "Tensor",
     "Which",
+    "Written",
     "is_differentiable",
     "is_trained",
 ]
@@ -109,6 +110,21 @@ class Mixture:
 
 
 @dataclass(frozen=True)
+class Written:
+    """A constant that values were written into, part by part along a dimension.
+
+    Args:
+        base: what it was before.
+        dim: along which dimension.
+        parts: pairs of spans, (start, stop, step) at every width, and values, in order.
+    """
+
+    base: Constant
+    dim: int
+    parts: tuple[tuple[tuple[tuple[int, int, int], ...], Any], ...]
+
+
+@dataclass(frozen=True)
 class Indices:
     """Integers and truth values that depend on parameters: they choose positions, and carry no gradient."""
 
@@ -133,6 +149,7 @@ class Statistic:
         dims: of the result.
         total: the sum was taken in place of the mean.
         centered: it is about the mean (a variance).
+        order: of a norm: 1 for a sum of absolute values.
     """
 
     which: Which
@@ -141,12 +158,13 @@ class Statistic:
     dims: tuple[Dim, ...]
     total: bool = False
     centered: bool = False
+    order: int = 2
 
 
 def is_differentiable(values: Sequence[Any]) -> bool:
     """Whether some value, in lists too, has a gradient."""
     return any(
-        isinstance(v, Tensor | Parameter | Slice | Mixture | Statistic)
+        isinstance(v, Tensor | Parameter | Slice | Mixture | Statistic | Written)
         or (isinstance(v, list | tuple) and is_differentiable(v))
         for v in values
     )

@@ -7,29 +7,55 @@ from dataclasses import replace
 from string import ascii_letters
 from typing import Any
 
-from tensorprog.trace.atoms import Atom, Dim, coordinates, leaves
+from tensorprog.trace.atoms import Atom, Dim, coordinates, leaves, regroup, unify
 from tensorprog.trace.contraction import contract
 from tensorprog.trace.conversion import Conversion, operator
+from tensorprog.trace.operators.functions import MAXIMUM
 from tensorprog.trace.operators.norms import affine, softmax
+from tensorprog.trace.operators.shapes import moved
 from tensorprog.trace.recording import Product, Source
-from tensorprog.trace.values import Constant, Mixture, Parameter, Slice, Statistic, Tensor
+from tensorprog.trace.values import (
+    Constant,
+    Indices,
+    Mixture,
+    Parameter,
+    Slice,
+    Statistic,
+    Tensor,
+    Written,
+    is_differentiable,
+)
 
 __all__: list[str] = []
 
 
 def _rank(x: Any) -> int:
-    return len(x.dims) if isinstance(x, Tensor | Parameter | Slice | Mixture | Statistic) else x.values[0].dim()
+    return x.values[0].dim() if isinstance(x, Constant) else len(x.dims)
 
 
 def _ready(c: Conversion, x: Any) -> Any:
-    return c.tensor(x) if isinstance(x, Slice | Mixture | Statistic) else x
+    return c.tensor(x) if isinstance(x, Slice | Mixture | Statistic | Written) else x
 
 
 @operator("aten.linear")
-def _linear(c: Conversion, x: Any, weight: Any, bias: Any = None) -> Tensor:
+def _linear(c: Conversion, x: Any, weight: Any, bias: Any = None) -> Tensor | Constant:
     x, weight = _ready(c, x), _ready(c, weight)
+    if c.is_zero(x):  # the first state of a recurrent layer
+        return c.zeros() if bias is None else replace(c.tensor(bias), dims=c.broadcast(bias))
     batch = ascii_letters[: _rank(x) - 1]
     return affine(c, contract(c, x, weight, [*batch, "I"], ["O", "I"], [*batch, "O"]), None, bias)
+
+
+@operator("aten.bilinear")
+def _bilinear(c: Conversion, x: Any, y: Any, weight: Any, bias: Any = None) -> Tensor:
+    """sum_ij W_kij x_i y_j: the products W_k x, and their inner products with y."""
+    x, y = _ready(c, x), _ready(c, y)
+    batch = ascii_letters[: _rank(x) - 1]
+    inner = contract(c, x, weight, [*batch, "I"], ["O", "I", "J"], [*batch, "O", "J"])
+    if isinstance(y, Constant):
+        features = leaves(weight.dims[2])
+        y = Tensor((*c.fresh(c.shapes(y))[:-1], features), c.source(y, features=features).ref)
+    return affine(c, contract(c, inner, y, [*batch, "O", "J"], [*batch, "J"], [*batch, "O"]), None, bias)
 
 
 @operator("aten.matmul", "aten.mm", "aten.bmm", "aten.mv", "aten.dot")
@@ -61,13 +87,42 @@ def _baddbmm(c: Conversion, bias: Any, x: Any, y: Any, *, beta: Any = 1, alpha: 
 
 
 @operator("aten.einsum")
-def _einsum(c: Conversion, equation: str, operands: Sequence[Any], **kwargs: Any) -> Tensor:
-    inputs, _, output = equation.replace(" ", "").partition("->")
-    terms = inputs.split(",")
-    if len(terms) != 2 or "." in equation or not _:
-        raise c.refuse(f"the equation {equation!r} has no rule", "Use two operands, letters for all dimensions, and ->")
-    x, y = (_ready(c, o) for o in operands)
-    return contract(c, x, y, list(terms[0]), list(terms[1]), list(output))
+def _einsum(c: Conversion, equation: str, operands: Sequence[Any], **kwargs: Any) -> Any:
+    values = [_ready(c, o) for o in operands]
+    terms, output = _terms(equation, [_rank(v) for v in values])
+    if any(len(set(t)) < len(t) for t in terms) or (len(terms) == 1 and set(terms[0]) != set(output)):
+        raise c.refuse(f"the equation {equation!r} has no rule", "Take sums and diagonals of one operand on their own")
+    if len(terms) == 1:
+        (x,), (letters,) = values, terms
+        return moved(x, [letters.index(k) for k in output])
+    # Weights act on a value one after the other, never on each other.
+    at = next((k for k, v in enumerate(values) if not isinstance(v, Parameter | Constant)), 0)
+    x, letters = values.pop(at), terms.pop(at)
+    while values:
+        at = next((k for k, t in enumerate(terms) if set(t) & set(letters)), 0)
+        y, other = values.pop(at), terms.pop(at)
+        needed = set(output).union(*terms)
+        kept = [k for k in dict.fromkeys([*letters, *other]) if k in needed] if values else output
+        x, letters = contract(c, x, y, letters, other, kept), kept
+    return x
+
+
+def _terms(equation: str, ranks: Sequence[int]) -> tuple[list[list[str]], list[str]]:
+    """The letters of every operand and of the result; an ellipsis gets letters of its own."""
+    inputs, arrow, output = equation.replace(" ", "").partition("->")
+    unused = [k for k in ascii_letters if k not in equation]
+    most = max(rank - len(t.replace("...", "")) for t, rank in zip(inputs.split(","), ranks, strict=True))
+    shared = unused[:most]
+
+    def letters(term: str, count: int) -> list[str]:
+        before, dots, after = term.partition("...")
+        return [*before, *(shared[most - count :] if dots else []), *after]
+
+    terms = [letters(t, rank - len(t.replace("...", ""))) for t, rank in zip(inputs.split(","), ranks, strict=True)]
+    if arrow:
+        return terms, letters(output, most)
+    flat = [k for t in terms for k in t]
+    return terms, [*shared, *sorted(k for k in set(flat) if k not in shared and flat.count(k) == 1)]
 
 
 @operator("aten.embedding")
@@ -79,7 +134,7 @@ def _embedding(c: Conversion, weight: Any, index: Any, *args: Any, **kwargs: Any
         raise c.refuse(
             f"the number of rows of {weight.name!r} grows with the width", "Keep the vocabulary the same at all widths"
         )
-    name = c._name(index)
+    name = c.name(index)
     source = c.record(Source(rows, name=name if name != "constant" else c.node.where or "index"))
     origins = frozenset(a.origin for a in leaves(weight.stored[0]))
     ref = c.record(
@@ -87,6 +142,19 @@ def _embedding(c: Conversion, weight: Any, index: Any, *args: Any, **kwargs: Any
     )
     dims = c.fresh(c.shapes(index))
     return c.scaled(Tensor((*dims, columns), ref), weight.power)
+
+
+@operator("aten.embedding_bag", "aten._embedding_bag", "aten._embedding_bag_forward_only")
+def _embedding_bag(c: Conversion, weight: Any, index: Any, *args: Any, **kwargs: Any) -> list[Any]:
+    """Sums (mode 0), means (1) or maxima (2) of rows."""
+    weights = kwargs.get("per_sample_weights", args[4] if len(args) > 4 else None)
+    mode = kwargs.get("mode", args[2] if len(args) > 2 else 0)
+    if weights is not None and not isinstance(weights, Constant):
+        raise c.refuse("rows weighted by trained values have no rule", "Multiply the rows of nn.Embedding")
+    whole = _embedding(c, weight, index)
+    whole = c.apply(MAXIMUM, whole) if mode == 2 else whole
+    bags = c.fresh(c.node.shapes[0])[:-1]
+    return [replace(whole, dims=(*bags, whole.dims[-1])), Indices(), Indices(), Indices()]
 
 
 @operator("aten.scaled_dot_product_attention")
@@ -108,7 +176,14 @@ def _attention(
     batch = list(ascii_letters[: len(q.dims) - 2])
     logits = contract(c, q, k, [*batch, "T", "D"], [*batch, "S", "D"], [*batch, "T", "S"])
     power = -c.size(q.dims[-1]) / 2 if scale is None else c.power(scale).exponent
-    weights = softmax(c, c.scaled(logits, power), causal=causal)
+    logits = c.scaled(logits, power)
+    if is_differentiable([mask]):  # a trained bias of positions
+        bias = c.tensor(mask)
+        for a, b in zip(reversed(logits.dims), reversed(bias.dims), strict=False):
+            if leaves(a) and leaves(b):
+                unify(a, b)
+        logits = c.add(logits, bias, logits.dims)
+    weights = softmax(c, logits, causal=causal)
     return contract(c, weights, v, [*batch, "T", "S"], [*batch, "S", "D"], [*batch, "T", "D"])
 
 
@@ -148,16 +223,39 @@ def _convolution(c: Conversion, x: Any, weight: Any, bias: Any = None, *args: An
     new = tuple(_slid(c, inner, k, tap) for k, tap in enumerate(weight.dims[2:], len(batch) + 1))
     if groups == 1:
         y = _convolved(c, inner, weight, [*batch, "I", *places], ["O", "I", *taps], [*batch, "O", *places])
-    else:
-        if not isinstance(inner, Tensor) or leaves(weight.dims[1]):
-            raise c.refuse(
-                "a convolution in groups of several channels has no rule", "Use one group, or one for each channel"
-            )
+    elif isinstance(inner, Tensor) and not leaves(weight.dims[1]):
         y = _convolved(c, inner, weight, [*batch, "I", *places], ["I", "", *taps], [*batch, "I", *places])
+    else:
+        y = _grouped_convolution(c, inner, weight, groups, len(batch), [*batch, "G", "I", *places], taps)
     y = replace(y, dims=(*y.dims[: len(batch) + 1], *new))
     if isinstance(bias, Parameter):
         bias = replace(bias, dims=(*bias.dims, *((),) * pixels), stored=(*bias.stored, *((),) * pixels))
     return affine(c, y, None, bias)
+
+
+def _grouped_convolution(
+    c: Conversion, x: Any, weight: Parameter, groups: Any, at: int, letters: list[str], taps: list[str]
+) -> Tensor:
+    """Finitely many groups of channels, each with matrices of its own."""
+    if not isinstance(x, Tensor) or not isinstance(groups, int):
+        raise c.refuse(
+            "a convolution in groups of several channels, whose number grows, has no rule",
+            "Use finitely many groups, or one for each channel",
+        )
+    count = (groups,) * len(c.widths)
+
+    def cut(dim: Dim) -> tuple[Dim, Dim]:
+        sizes = coordinates(leaves(dim), len(c.widths))
+        major, minor = regroup([dim], [count, tuple(n // groups for n in sizes)])
+        return major, minor
+
+    x = replace(x, dims=(*x.dims[:at], *cut(x.dims[at]), *x.dims[at + 1 :]))
+    kernel = replace(
+        weight, dims=(*cut(weight.dims[0]), *weight.dims[1:]), stored=(*cut(weight.stored[0]), *weight.stored[1:])
+    )
+    result = ["O" if k == "I" else k for k in letters]
+    y = _convolved(c, x, kernel, letters, ["G", "O", "I", *taps], result)
+    return replace(y, dims=(*y.dims[:at], (*y.dims[at], *y.dims[at + 1]), *y.dims[at + 2 :]))
 
 
 def _slid(c: Conversion, x: Any, k: int, tap: Dim) -> Dim:

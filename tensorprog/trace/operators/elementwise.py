@@ -6,14 +6,17 @@ from dataclasses import replace
 from typing import Any
 
 from tensorprog.exponent import ZERO
+from tensorprog.trace.atoms import leaves
 from tensorprog.trace.conversion import OPERATORS, Conversion, operator
 from tensorprog.trace.operators.functions import FUNCTIONS, MAXIMUM, SHARE
 from tensorprog.trace.recording import Centered, Normalized
-from tensorprog.trace.values import Constant, Mixture, Parameter, PerWidth, Slice, Statistic, Tensor, Which
+from tensorprog.trace.values import Constant, Indices, Mixture, Parameter, PerWidth, Slice, Statistic, Tensor, Which
 
 __all__: list[str] = []
 
 Numbers = (int, float, Constant, PerWidth)
+EPSILON = 1e-6
+"""What is added and not larger keeps a denominator from zero."""
 
 
 def _function(name: str) -> None:
@@ -28,13 +31,18 @@ for _name in FUNCTIONS:
 
 
 @operator(
-    "aten.dropout", "aten.feature_dropout", "aten.alpha_dropout", "aten.native_dropout", "aten.contiguous",
+    "aten.dropout", "aten.feature_dropout", "aten.alpha_dropout", "aten.contiguous",
     "aten.clone", "aten.to", "aten._to_copy", "aten.type_as", "aten.float", "aten.alias", "aten.lift_fresh_copy",
-    "aten.neg", "aten.clamp", "aten.clamp_min", "aten.clamp_max", "aten.nan_to_num", "aten.detach_",
+    "aten.neg", "aten.clamp", "aten.clamp_min", "aten.clamp_max", "aten.nan_to_num",
 )  # fmt: skip
 def _same(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Exponents do not see a sign, a cast or a dropout mask. A clamp at constants is meant for numbers out of range."""
     return x
+
+
+@operator("aten.native_dropout")
+def _dropout(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> list[Any]:
+    return [x, Indices()]
 
 
 @operator("aten._assert_tensor_metadata", "aten._assert_async", "aten._assert_scalar", "aten.sym_constrain_range")
@@ -42,8 +50,8 @@ def _nothing(c: Conversion, *args: Any, **kwargs: Any) -> None:
     """Checks of the exporter."""
 
 
-@operator("aten.detach")
-def _detach(c: Conversion, x: Any) -> Any:
+@operator("aten.detach", "wrap_with_set_grad_enabled")
+def _detach(c: Conversion, *args: Any, **kwargs: Any) -> Any:
     raise c.refuse("it stops the gradient, and a program has no such instruction", "Trace the model without it")
 
 
@@ -56,7 +64,7 @@ def _add(c: Conversion, x: Any, y: Any, *, alpha: Any = 1) -> Any:
     if isinstance(y, Statistic) and y.which is Which.MEAN and isinstance(x, Tensor) and y.of == x.ref:
         return _centered(c, x, y)
     if isinstance(y, Numbers):
-        if c.is_mask(y) or c.power(y).exponent.infinite:
+        if c.is_mask(y) or c.magnitude(y) <= EPSILON:
             t = x if isinstance(x, Parameter) else c.tensor(x)
             return replace(t, dims=c.broadcast(t))
         t = c.tensor(x)
@@ -102,7 +110,9 @@ def _plain(c: Conversion, x: Any, y: Any) -> Tensor:
 def _times(c: Conversion, x: Any, number: Any, sign: int) -> Any:
     """x times a constant, or over it."""
     power = c.power(number)
-    e = power.exponent if sign > 0 or power.exponent.infinite else -power.exponent
+    if power.exponent.infinite and sign > 0:
+        return c.zeros()
+    e = power.exponent if sign > 0 else -power.exponent
     if isinstance(x, Parameter):
         return replace(x, power=x.power + e, dims=c.broadcast(x))
     if isinstance(x, Statistic):
@@ -124,7 +134,7 @@ def _normalised(c: Conversion, x: Tensor, s: Statistic) -> Tensor:
     dims = c.broadcast(x, s)
     ref = c.record(Normalized(c.features(x), (x.ref,), over=s.over))
     y = Tensor(dims, ref)
-    return c.scaled(y, -c.size(s.over) / 2) if s.total else y
+    return c.scaled(y, -c.size(s.over) / s.order) if s.total else y
 
 
 @operator("aten.div", "aten.true_divide")
@@ -196,6 +206,17 @@ def _where(c: Conversion, condition: Any, x: Any, y: Any) -> Any:
 def _masked(c: Conversion, x: Any, mask: Any, value: Any) -> Any:
     t = c.tensor(x)
     return replace(t, dims=c.broadcast(t))
+
+
+@operator("aten.prelu", "aten._prelu_kernel")
+def _prelu(c: Conversion, x: Any, slope: Any) -> Tensor:
+    """relu(x) + slope min(x, 0); the slopes are those of channels, the second dimension."""
+    t = c.tensor(x)
+    if isinstance(slope, Parameter) and len(slope.dims) == 1 and len(t.dims) > 1 and leaves(slope.dims[0]):
+        after = ((),) * (len(t.dims) - 2)
+        slope = replace(slope, dims=(*slope.dims, *after), stored=(*slope.stored, *after))
+    below = _mul(c, c.apply(MAXIMUM, t), slope)
+    return c.add(c.apply(FUNCTIONS["aten.relu"], t), below, t.dims)
 
 
 @operator("aten.maximum", "aten.minimum")

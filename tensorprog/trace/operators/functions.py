@@ -57,6 +57,15 @@ FUNCTIONS: dict[str, Nonlinearity] = {
         lambda h: _functional().softplus(h),
         "Dugas et al. 2001",
     ),
+    "aten.log_sigmoid": _entry(
+        "log-sigmoid",
+        Facts(Parity.NONE, degree=1, taylor=(0, 1, 2)),
+        lambda h: _functional().logsigmoid(h),
+        "-softplus",
+    ),
+    "aten.exp": _entry(
+        "exp", Facts(Parity.NONE, degree=1, taylor=(0, 1, 2, 3), explodes=True), lambda h: h.exp(), "exponential"
+    ),
     "aten.elu": _entry("elu", _SMOOTH, lambda h: _functional().elu(h), "Clevert et al. 2015 (arXiv 1511.07289)"),
     "aten.selu": _entry("selu", _SMOOTH, lambda h: _functional().selu(h), "Klambauer et al. 2017 (arXiv 1706.02515)"),
     "aten.celu": _entry("celu", _SMOOTH, lambda h: _functional().celu(h), "Barron 2017 (arXiv 1704.07483)"),

@@ -9,7 +9,7 @@ from typing import Any
 from tensorprog.joint import BATCH_NORM, CAUSAL_SOFTMAX, SOFTMAX
 from tensorprog.trace.atoms import Dim, leaves
 from tensorprog.trace.conversion import Conversion, operator
-from tensorprog.trace.operators.functions import MAXIMUM
+from tensorprog.trace.operators.functions import FUNCTIONS, MAXIMUM
 from tensorprog.trace.recording import Centered, Contracted, Elementwise, Normalized, Observed
 from tensorprog.trace.values import Indices, Parameter, Statistic, Tensor, Which
 
@@ -53,7 +53,14 @@ def _rms_norm(c: Conversion, x: Any, shape: Sequence[int], gain: Any = None, *ar
     return affine(c, normalized(c, t, _last(c, t, len(shape)), center=False), gain, None)
 
 
-@operator("aten.batch_norm", "aten._native_batch_norm_legit", "aten.instance_norm")
+@operator("aten._native_batch_norm_legit", "aten._native_batch_norm_legit_functional")
+def _native_batch_norm(c: Conversion, x: Any, gain: Any = None, bias: Any = None, *args: Any) -> list[Any]:
+    count = len(c.node.shapes)
+    c.node = replace(c.node, shapes=c.node.shapes[0])
+    return [_batch_norm(c, x, gain, bias), *[Indices()] * (count - 1)]
+
+
+@operator("aten.batch_norm", "aten.instance_norm")
 def _batch_norm(c: Conversion, x: Any, gain: Any = None, bias: Any = None, *args: Any) -> Tensor:
     t = c.tensor(x)
     return affine(c, c.apply(BATCH_NORM, t), _channels(t, gain), _channels(t, bias))
@@ -118,10 +125,24 @@ def _std(c: Conversion, x: Any, dims: Any = None, *args: Any, **kwargs: Any) -> 
 
 @operator("aten.linalg_vector_norm", "aten.norm")
 def _norm(c: Conversion, x: Any, order: Any = 2, dims: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
-    if order != 2:
-        raise c.refuse(f"the {order}-norm has no rule", "Use the 2-norm")
+    if order not in (1, 2):
+        raise c.refuse(f"the {order}-norm has no rule", "Use the 1-norm or the 2-norm")
     t, over, chosen = _averaged(c, x, dims)
-    return Statistic(Which.RMS, t.ref, over, _reduced(t, chosen, keepdim), total=True)
+    if not over:  # over positions: a number for every feature
+        return replace(c.apply(FUNCTIONS["aten.abs"], t), dims=_reduced(t, chosen, keepdim))
+    return Statistic(Which.RMS, t.ref, over, _reduced(t, chosen, keepdim), total=True, order=int(order))
+
+
+@operator("aten.log_softmax", "aten._log_softmax")
+def _log_softmax(c: Conversion, x: Any, dim: int, *args: Any, **kwargs: Any) -> Tensor:
+    """Log-probabilities of finitely many classes: logits less a number, which no loss sees."""
+    t = c.tensor(x)
+    if any(a.grows for a in (*leaves(t.dims[dim]), *c.features(t))):
+        raise c.refuse(
+            "log-probabilities have no rule but for finitely many classes",
+            "Use a softmax over positions, or declare a program with tensorprog.Builder",
+        )
+    return t
 
 
 @operator("aten.softmax", "aten._softmax", "aten._safe_softmax")
@@ -156,11 +177,25 @@ def _topk(c: Conversion, x: Any, k: int, dim: int = -1, *args: Any, **kwargs: An
     over = tuple(a for a in leaves(t.dims[dim]) if a in own)
     if any(a.grows for a in over):
         raise c.refuse("it chooses among features whose number grows with the width", "Keep their number fixed")
-    ref = t.ref
-    if over:
-        kept = tuple(a for a in c.features(t) if a not in set(over))
-        ref = c.record(Contracted(kept, (t.ref,), over=over))
-    return [Tensor(c.replaced(t.dims, dim % len(t.dims), c.fresh(c.node.shapes[0])[dim]), ref), Indices()]
+    return [_some(c, t, dim, over, c.node.shapes[0]), Indices()]
+
+
+@operator("aten.gather", "aten.take_along_dim")
+def _gather(c: Conversion, x: Any, dim: int, *args: Any, **kwargs: Any) -> Tensor:
+    """Some positions, or some of finitely many features."""
+    t = c.tensor(x)
+    own = set(c.features(t))
+    over = tuple(a for a in leaves(t.dims[dim]) if a in own)
+    if any(a.grows for a in over):
+        raise c.refuse("it chooses among features whose number grows with the width", "Keep their number fixed")
+    return _some(c, t, dim, over, c.node.shapes)
+
+
+def _some(c: Conversion, t: Tensor, dim: int, over: Dim, shapes: Any) -> Tensor:
+    """Generic ones of finitely many features, or of positions: any of them may be chosen."""
+    kept = tuple(a for a in c.features(t) if a not in set(over))
+    ref = c.record(Contracted(kept, (t.ref,), over=over)) if over else t.ref
+    return Tensor(c.replaced(t.dims, dim % len(t.dims), c.fresh(shapes)[dim]), ref)
 
 
 @operator("aten.argmax", "aten.argsort", "aten.gt", "aten.lt", "aten.ge", "aten.le", "aten.eq", "aten.ne", "aten.isnan")
@@ -168,9 +203,30 @@ def _chosen(c: Conversion, *args: Any, **kwargs: Any) -> Indices:
     return Indices()
 
 
-@operator("aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d", "aten.adaptive_max_pool2d", "aten.amax")
+@operator("aten.max_pool1d", "aten.max_pool2d", "aten.max_pool3d", "aten.adaptive_max_pool2d")
 def _max_pool(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Tensor:
     return pooled(c, c.apply(MAXIMUM, x))
+
+
+@operator("aten.amax", "aten.amin")
+def _extreme(c: Conversion, x: Any, dims: Any = None, keepdim: bool = False) -> Tensor:
+    """The largest of finitely many features, or over positions."""
+    t, over, chosen = _averaged(c, x, dims if dims is None or dims != [] else None)
+    if any(a.grows for a in over):
+        raise c.refuse("it chooses among features whose number grows with the width", "Keep their number fixed")
+    result = _reduced(t, chosen, keepdim)
+    if over:
+        kept = tuple(a for a in c.features(t) if a not in set(over))
+        t = Tensor(result, c.record(Contracted(kept, (t.ref,), over=over)))
+    return replace(c.apply(MAXIMUM, t), dims=result)
+
+
+@operator("aten.max", "aten.min")
+def _extreme_and_where(c: Conversion, x: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    if dim is not None and not isinstance(dim, int):
+        raise c.refuse("the larger of two values is torch.maximum", "Use it")
+    found = _extreme(c, x, dim, keepdim)
+    return found if dim is None else [found, Indices()]
 
 
 @operator("aten.avg_pool1d", "aten.avg_pool2d", "aten.avg_pool3d", "aten.adaptive_avg_pool1d",

@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tensorprog.trace.atoms import Atom, Dim, around, holding, leaves, regroup, unify
+from tensorprog.trace.atoms import Atom, Dim, around, coordinates, holding, leaves, regroup
+from tensorprog.trace.concatenation import joined, placed, stacked
 from tensorprog.trace.conversion import Conversion, operator
 from tensorprog.trace.operators.functions import FUNCTIONS
-from tensorprog.trace.recording import Concatenated, Rotated
-from tensorprog.trace.values import Constant, Mixture, Parameter, PerWidth, Slice, Statistic, Tensor
+from tensorprog.trace.values import Constant, Mixture, Parameter, Slice, Statistic, Tensor, Written
 
-__all__: list[str] = []
+__all__ = ["moved", "piece", "spans_of", "unsqueezed"]
 
 
 def _whole(c: Conversion, x: Any) -> Any:
-    return c.tensor(x) if isinstance(x, Slice | Mixture) else x
+    return c.tensor(x) if isinstance(x, Slice | Mixture | Written) else x
+
+
+def _sizes(c: Conversion, dim: Dim) -> tuple[int, ...]:
+    return coordinates(leaves(dim), len(c.widths))
 
 
 @operator("aten.view", "aten.reshape", "aten.flatten", "aten.unflatten", "aten.squeeze", "aten.unsqueeze",
@@ -29,7 +33,7 @@ def _view(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Any:
     return replace(x, dims=dims)
 
 
-def _moved(x: Any, order: Sequence[int]) -> Any:
+def moved(x: Any, order: Sequence[int]) -> Any:
     dims = tuple(x.dims[k] for k in order)
     if isinstance(x, Parameter):
         return replace(x, dims=dims, stored=tuple(x.stored[k] for k in order))
@@ -39,7 +43,7 @@ def _moved(x: Any, order: Sequence[int]) -> Any:
 @operator("aten.permute")
 def _permute(c: Conversion, x: Any, order: Sequence[int]) -> Any:
     x = _whole(c, x)
-    return _moved(x, [k % len(x.dims) for k in order])
+    return moved(x, [k % len(x.dims) for k in order])
 
 
 @operator("aten.transpose", "aten.swapaxes", "aten.swapdims")
@@ -47,7 +51,7 @@ def _transpose(c: Conversion, x: Any, a: int, b: int) -> Any:
     x = _whole(c, x)
     order = list(range(len(x.dims)))
     order[a], order[b] = order[b], order[a]
-    return _moved(x, order)
+    return moved(x, order)
 
 
 @operator("aten.t", "aten.numpy_T", "aten.mT")
@@ -55,7 +59,7 @@ def _t(c: Conversion, x: Any) -> Any:
     x = _whole(c, x)
     order = list(range(len(x.dims)))
     order[-2:] = order[-2:][::-1]
-    return _moved(x, order)
+    return moved(x, order)
 
 
 @operator("aten.movedim")
@@ -67,7 +71,7 @@ def _movedim(c: Conversion, x: Any, source: Any, destination: Any) -> Any:
     order = [k for k in range(rank) if k not in froms]
     for at, k in sorted(zip(tos, froms, strict=True)):
         order.insert(at, k)
-    return _moved(x, order)
+    return moved(x, order)
 
 
 @operator("aten.expand", "aten.expand_as", "aten.repeat", "aten.tile", "aten.broadcast_to")
@@ -107,32 +111,51 @@ def _getitem(c: Conversion, x: Any, index: int) -> Any:
     return x[index]
 
 
-def _span(c: Conversion, start: Any, stop: Any, step: int, sizes: tuple[int, ...]) -> tuple[tuple[int, int, int], ...]:
-    def at(value: Any, w: int) -> Any:
-        return value.values[w] if isinstance(value, PerWidth) else value
-
-    return tuple((*slice(at(start, w), at(stop, w)).indices(n)[:2], step) for w, n in enumerate(sizes))
+def spans_of(
+    c: Conversion, start: Any, stop: Any, step: int, sizes: tuple[int, ...]
+) -> tuple[tuple[int, int, int], ...]:
+    """A slice as written, at every width."""
+    ends = zip(c.per_width(start), c.per_width(stop), sizes, strict=True)
+    return tuple((*slice(a, b).indices(n)[:2], step) for a, b, n in ends)
 
 
 @operator("aten.slice")
 def _slice(c: Conversion, x: Any, dim: int = 0, start: Any = None, stop: Any = None, step: int = 1) -> Any:
+    at = dim % len(c.node.shapes)
+    if isinstance(x, Written) and step == 1:
+        found = _of_written(c, x, at, spans_of(c, start, stop, step, c.shapes(x.base)[at]))
+        if found is not None:
+            return found
     x = _whole(c, x)
-    sizes = _sizes(c, x.dims[dim])
-    spans = _span(c, start, stop, step, sizes)
+    sizes = _sizes(c, x.dims[at])
+    spans = spans_of(c, start, stop, step, sizes)
     if step == 1 and all(a == 0 and b == n for (a, b, _), n in zip(spans, sizes, strict=True)):
         return x
-    at = dim % len(x.dims)
-    return _part(c, x, at, spans, c.node.shapes[at])
+    if all(a >= b for a, b, _ in spans):
+        return _empty(c)
+    return piece(c, x, at, spans, c.node.shapes[at])
 
 
-def _sizes(c: Conversion, dim: Dim) -> tuple[int, ...]:
-    result = [1] * len(c.widths)
-    for atom in leaves(dim):
-        result = [r * n for r, n in zip(result, atom.sizes, strict=True)]
-    return tuple(result)
+def _of_written(c: Conversion, x: Written, at: int, spans: Any) -> Any:
+    """One of the parts, or what nothing was written over; None where it is neither."""
+    if at != x.dim:
+        return None
+    for where, value in x.parts:
+        if where == spans:
+            return value
+    if any(a < d and e < b for where, _ in x.parts for (a, b, _), (e, d, _) in zip(where, spans, strict=True)):
+        return None
+    return Constant(tuple(v.narrow(at, a, b - a) for v, (a, b, _) in zip(x.base.values, spans, strict=True)))
 
 
-def _part(c: Conversion, x: Any, dim: int, spans: Any, sizes: tuple[int, ...], siblings: Any = ()) -> Any:
+def _empty(c: Conversion) -> Constant:
+    """A part without coordinates, such as what a rotation of all coordinates leaves as it is."""
+    import torch
+
+    return Constant(tuple(torch.empty(shape) for shape in zip(*c.node.shapes, strict=True)))
+
+
+def piece(c: Conversion, x: Any, dim: int, spans: Any, sizes: tuple[int, ...], siblings: Any = ()) -> Any:
     out: Dim = (Atom(sizes),) if set(sizes) != {1} else ()
     dims = c.replaced(x.dims, dim, out)
     if isinstance(x, Parameter):
@@ -142,7 +165,9 @@ def _part(c: Conversion, x: Any, dim: int, spans: Any, sizes: tuple[int, ...], s
         return replace(x, dims=dims, stored=c.replaced(x.stored, dim, stored))
     if isinstance(x, Statistic):
         return replace(x, dims=dims)
-    return Slice(c.tensor(x), dim, tuple(spans), dims, tuple(siblings))
+    t = c.tensor(x)
+    part = placed(c, t, dim, spans)
+    return Slice(t, dim, tuple(spans), dims, tuple(siblings)) if part is None else Tensor(dims, part)
 
 
 def _block(c: Conversion, p: Parameter, dim: int, spans: Any, siblings: Any) -> Parameter:
@@ -171,15 +196,19 @@ def _narrow(c: Conversion, x: Any, dim: int, start: Any, length: Any) -> Any:
     x = _whole(c, x)
     at = dim % len(x.dims)
     sizes = c.node.shapes[at]
-    spans = tuple((s, s + n, 1) for s, n in zip(_each(c, start), sizes, strict=True))
-    return _part(c, x, at, spans, sizes)
+    spans = tuple((s, s + n, 1) for s, n in zip(c.per_width(start), sizes, strict=True))
+    return piece(c, x, at, spans, sizes)
 
 
-def _each(c: Conversion, value: Any) -> Sequence[int]:
-    return value.values if isinstance(value, PerWidth) else [value] * len(c.widths)
-
-
-@operator("aten.split", "aten.split_with_sizes", "aten.chunk", "aten.tensor_split")
+@operator(
+    "aten.split",
+    "aten.split_with_sizes",
+    "aten.chunk",
+    "aten.tensor_split",
+    "aten.unsafe_split",
+    "aten.unsafe_split_with_sizes",
+    "aten.unsafe_chunk",
+)
 def _split(c: Conversion, x: Any, sizes: Any, dim: int = 0) -> list[Any]:
     x = _whole(c, x)
     at = dim % len(x.dims)
@@ -188,7 +217,7 @@ def _split(c: Conversion, x: Any, sizes: Any, dim: int = 0) -> list[Any]:
     siblings = [shape[at] for shape in c.node.shapes]
     for shape in c.node.shapes:
         stops = [a + n for a, n in zip(starts, shape[at], strict=True)]
-        found.append(_part(c, x, at, [(a, b, 1) for a, b in zip(starts, stops, strict=True)], shape[at], siblings))
+        found.append(piece(c, x, at, [(a, b, 1) for a, b in zip(starts, stops, strict=True)], shape[at], siblings))
         starts = stops
     return found
 
@@ -200,7 +229,7 @@ def _glu(c: Conversion, x: Any, dim: int = -1) -> Tensor:
     at = dim % len(x.dims)
     sizes = c.node.shapes[at]
     spans = [[(0, n, 1) for n in sizes], [(n, 2 * n, 1) for n in sizes]]
-    first, second = (c.tensor(_part(c, x, at, span, sizes, (sizes, sizes))) for span in spans)
+    first, second = (c.tensor(piece(c, x, at, span, sizes, (sizes, sizes))) for span in spans)
     gate = c.apply(FUNCTIONS["aten.sigmoid"], second)
     dims, a, b = c.together(first, gate)
     return c.multiply(a, b, dims)
@@ -208,18 +237,24 @@ def _glu(c: Conversion, x: Any, dim: int = -1) -> Tensor:
 
 @operator("aten.select")
 def _select(c: Conversion, x: Any, dim: int, index: Any) -> Any:
-    x = _whole(c, x)
-    at = dim % len(x.dims)
-    return _chosen(c, x, at, index)
+    at = dim % (len(c.node.shapes) + 1)
+    if isinstance(x, Written):
+        rows = zip(c.per_width(index), c.shapes(x.base)[at], strict=True)
+        found = _of_written(c, x, at, tuple((i % n, i % n + 1, 1) for i, n in rows))
+        if isinstance(found, Constant):
+            return Constant(tuple(v.squeeze(at) for v in found.values))
+        if found is not None:
+            return moved(_whole(c, found), [k for k in range(len(c.node.shapes) + 1) if k != at])
+    return _chosen(c, _whole(c, x), at, index)
 
 
 def _chosen(c: Conversion, x: Any, at: int, index: Any) -> Any:
     sizes = _sizes(c, x.dims[at])
-    spans = [(i % n, i % n + 1, 1) for i, n in zip(_each(c, index), sizes, strict=True)]
+    spans = [(i % n, i % n + 1, 1) for i, n in zip(c.per_width(index), sizes, strict=True)]
     each = [(1,) * len(c.widths)] * sizes[0] if len(set(sizes)) == 1 else ()
-    part = _part(c, x, at, spans, (1,) * len(c.widths), each)
+    part = piece(c, x, at, spans, (1,) * len(c.widths), each)
     keep = [k for k in range(len(part.dims)) if k != at]
-    return replace(_moved(part, keep), dropped=True) if isinstance(part, Slice) else _moved(part, keep)
+    return replace(moved(part, keep), dropped=True) if isinstance(part, Slice) else moved(part, keep)
 
 
 @operator("aten.unbind")
@@ -241,11 +276,11 @@ def _index(c: Conversion, x: Any, indices: Sequence[Any]) -> Any:
         if any(a in set(c.features(whole)) for a in leaves(whole.dims[k])) and indices[k].values[0].dim() == 1:
             spans = [(v[0] % n, v[0] % n + len(v), 1) for v, n in zip(chosen, sizes, strict=True)]
             if all(v == list(range(v[0], v[0] + len(v))) for v in chosen):
-                return _part(c, whole, k, spans, c.node.shapes[k])
+                return piece(c, whole, k, spans, c.node.shapes[k])
     return _positions(c, whole)
 
 
-@operator("aten.index_select", "aten.gather", "aten.take_along_dim", "aten.flip", "aten.roll", "aten.pad",
+@operator("aten.index_select", "aten.flip", "aten.roll", "aten.pad",
           "aten.constant_pad_nd", "aten.tril", "aten.triu")  # fmt: skip
 def _positions(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Any:
     """Positions chosen or moved: a generic position is what it was."""
@@ -264,108 +299,31 @@ def _positions(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Any:
     return Tensor(tuple(dims), t.ref)
 
 
+@operator("aten.cumsum")
+def _cumulated(c: Conversion, x: Any, dim: int, **kwargs: Any) -> Any:
+    """Sums over the positions so far."""
+    t = c.tensor(_whole(c, x))
+    if set(leaves(t.dims[dim])) & set(c.features(t)):
+        raise c.refuse("it sums features one after the other", "Sum all of them, or over positions")
+    return t
+
+
 @operator("aten.cat", "aten.concat", "aten.concatenate")
 def _cat(c: Conversion, parts: Sequence[Any], dim: int = 0) -> Any:
-    at = dim % len(c.node.shapes)
-    whole = _put_together(parts)
-    if whole is not None and whole.dim == at and not whole.dropped:
-        return _rotated(c, whole.of)
-    like = next(c.tensor(p) for p in parts if isinstance(p, Tensor | Slice | Mixture))  # the rest takes its axis
-    return _joined(c, parts, at, like)
-
-
-def _put_together(parts: Sequence[Any]) -> Slice | None:
-    """A slice of the tensor whose slices, all of them, mixed or in another order, are put together."""
-    if not all(isinstance(p, Slice | Mixture) for p in parts):
-        return None
-    slices = list(dict.fromkeys(s for p in parts for s in (p.parts if isinstance(p, Mixture) else (p,))))
-    first = slices[0]
-    if len(slices) != len(parts) or any((s.of.ref, s.dim, s.dropped) != _place(first) for s in slices):
-        return None
-    for w, size in enumerate(_extent(first.of.dims[first.dim], len(first.spans))):
-        covered = sorted(k for s in slices for k in range(*s.spans[w]))
-        if covered != list(range(size)):
-            return None
-    return first
-
-
-def _place(s: Slice) -> tuple[int, int, bool]:
-    return s.of.ref, s.dim, s.dropped
-
-
-def _extent(dim: Dim, count: int) -> list[int]:
-    result = [1] * count
-    for atom in leaves(dim):
-        result = [r * n for r, n in zip(result, atom.sizes, strict=True)]
-    return result
-
-
-def _rotated(c: Conversion, x: Tensor) -> Tensor:
-    return Tensor(x.dims, c.record(Rotated(c.features(x), (x.ref,))))
-
-
-def _joined(c: Conversion, parts: Sequence[Any], at: int, like: Tensor) -> Tensor:
-    own = set(c.features(like))
-    along = any(a in own for a in leaves(like.dims[at])) or _is_feature(c, parts, at)
-    tensors = []
-    for p in parts:
-        if isinstance(p, Constant) and not along:
-            continue  # constants at further positions
-        shaped = _whole(c, p)
-        if not isinstance(shaped, Constant):
-            for k, (a, b) in enumerate(zip(shaped.dims, like.dims, strict=True)):
-                if k != at and leaves(a) and leaves(b):
-                    unify(a, b)
-        tensors.append(c.tensor(shaped, like))
-    if not along:
-        dims = tuple(
-            like.dims[k] if k != at else ((Atom(s),) if set(s) != {1} else ()) for k, s in enumerate(c.node.shapes)
-        )
-        result = tensors[0]
-        for t in tensors[1:]:
-            result = c.add(result, t, dims)
-        return Tensor(dims, result.ref)
-    return _concatenated(c, tensors, at)
-
-
-def _is_feature(c: Conversion, parts: Sequence[Any], at: int) -> bool:
-    return any(isinstance(p, Tensor) and any(a in set(c.features(p)) for a in leaves(p.dims[at])) for p in parts)
-
-
-def _concatenated(c: Conversion, tensors: Sequence[Tensor], at: int) -> Tensor:
-    atom = Atom(c.node.shapes[at])
-    segments = atom.concatenate([_sizes(c, t.dims[at]) for t in tensors])
-    for segment, t in zip(segments, tensors, strict=True):
-        unify((segment,), t.dims[at])
-    first = tensors[0]
-    mine = set(leaves(first.dims[at]))
-    features: list[Atom] = []
-    for a in c.features(first):
-        if a not in mine:
-            features.append(a)
-        elif atom not in features:
-            features.append(atom)
-    if atom not in features:
-        features.append(atom)
-    ref = c.record(Concatenated(tuple(features), tuple(t.ref for t in tensors), atom=atom))
-    return Tensor(c.replaced(first.dims, at, (atom,)), ref)
+    return joined(c, parts, dim % len(c.node.shapes), c.node.shapes)
 
 
 @operator("aten.stack")
 def _stack(c: Conversion, parts: Sequence[Any], dim: int = 0) -> Any:
     at = dim % len(c.node.shapes)
-    whole = _put_together(parts)
-    if whole is not None and at == whole.dim + (not whole.dropped):
-        rotated = _rotated(c, whole.of)
-        return replace(rotated, dims=regroup(rotated.dims, c.node.shapes))
-    tensors = [c.tensor(_whole(c, p)) for p in parts]
-    first = tensors[0]
-    for t in tensors[1:]:
-        for a, b in zip(first.dims, t.dims, strict=True):
-            if leaves(a) and leaves(b):
-                unify(a, b)
-    atom = Atom(c.node.shapes[at])
-    atom.concatenate([(1,) * len(c.widths)] * len(tensors))
-    features = (atom, *c.features(first))
-    ref = c.record(Concatenated(features, tuple(t.ref for t in tensors), atom=atom))
-    return Tensor((*first.dims[:at], (atom,), *first.dims[at:]), ref)
+    return unsqueezed(c, parts[0], at) if len(parts) == 1 else stacked(c, parts, at, c.node.shapes)
+
+
+def unsqueezed(c: Conversion, x: Any, at: int) -> Any:
+    """With another dimension of one."""
+    if isinstance(x, Constant):
+        return Constant(tuple(v.unsqueeze(at) for v in x.values))
+    if isinstance(x, Parameter):
+        return replace(x, dims=(*x.dims[:at], (), *x.dims[at:]), stored=(*x.stored[:at], (), *x.stored[at:]))
+    t = c.tensor(x)
+    return replace(t, dims=(*t.dims[:at], (), *t.dims[at:]))
