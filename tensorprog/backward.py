@@ -104,6 +104,8 @@ class _Differentiation:
                     self.gradients[weight].append((x, d) if transposed else (d, x))
                 if trained[x]:
                     to(x, MatMul(weight, (d,), not transposed, stride))
+            case Apply(function) if function.stops:
+                pass
             case Apply(function, (x,), order, over):
                 slope = self.emit(
                     Apply(function, (x,), order + 1, over), axes[x], f"{function.name}'({self.labels[x]})"

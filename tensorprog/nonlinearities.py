@@ -115,6 +115,7 @@ class Nonlinearity:
         torch: phi on tensors; the harness trains with it (torch is imported inside).
         ref: source of the function.
         elementwise: False for the functions of :mod:`tensorprog.joint`.
+        stops: no gradient passes it, although its value changes.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Nonlinearity:
     torch: Callable[[torch.Tensor], torch.Tensor]
     ref: str
     elementwise: bool = True
+    stops: bool = False
 
     def derivative_facts(self, order: int) -> Facts:
         facts = self.facts

@@ -119,12 +119,25 @@ class Bag(nn.Module):
         return self.head(self.hidden(self.bag(x)).relu())
 
 
+def detached(m: Layers, x: Tensor) -> Tensor:
+    """b moves what c is multiplied with, and has no gradient of its own."""
+    return m.c(torch.tanh(m.a(x) + m.b(x).detach()))
+
+
+def gated(m: Layers, x: Tensor) -> Tensor:
+    """A gradient through one of two factors: without the other, c's direction is another one."""
+    h = m.c(m.a(x).relu())
+    return h * h.detach().sigmoid()
+
+
 OTHERS: dict[str, tuple[Callable[[int], nn.Module], Tensor]] = {
     "bilinear": (partial(Bilinear, into=(True, True), out=CLASSES), VECTORS),
     "bilinear of data": (partial(Bilinear, into=(True, False)), VECTORS),
     "bilinear on data": (partial(Bilinear, into=(False, True)), VECTORS),
     "one slope": (partial(Slopes, each=False), VECTORS),
     "slopes": (partial(Slopes, each=True), VECTORS),
+    "detached": (partial(Layers, body=detached), VECTORS),
+    "gated by itself, detached": (partial(Layers, body=gated), VECTORS),
     "mean of a bag": (partial(Bag, mode="mean"), BAGS),
     "maximum of a bag": (partial(Bag, mode="max"), BAGS),
 }
@@ -158,8 +171,10 @@ def chosen(m: Layers, x: Tensor) -> Tensor:
     return y
 
 
-def detached(m: Layers, x: Tensor) -> Tensor:
-    return m.a(x) + m.c(m.b(x)).detach()
+def ungraded(m: Layers, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y = m.c(m.b(x))
+    return m.a(x) + y
 
 
 def merged(m: Layers, x: Tensor) -> Tensor:
@@ -176,6 +191,7 @@ REFUSED: dict[str, tuple[Body, str]] = {
         r"aten\.slice_scatter.*: it writes every other feature\. Stack the features",
     ),
     "chosen": (chosen, r"aten\.index_put.*: there is no rule for this operator"),
+    "ungraded": (ungraded, r"wrap_with_set_grad_enabled.*without gradients\. Detach what that part returns instead"),
     "merged": (merged, r"aten\.add.*: it computes a weight from 'c\.weight', and weights of a program are parameters"),
     "normalised": (normalised, r"aten\.linalg_vector_norm.*: it computes a weight from 'c\.weight'"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 from tensorprog.exponent import ZERO
 from tensorprog.trace.atoms import leaves
 from tensorprog.trace.conversion import OPERATORS, Conversion, operator
-from tensorprog.trace.operators.functions import FUNCTIONS, MAXIMUM, SHARE
+from tensorprog.trace.operators.functions import DETACHED, FUNCTIONS, MAXIMUM, SHARE
 from tensorprog.trace.recording import Centered, Normalized
 from tensorprog.trace.values import Constant, Indices, Mixture, Parameter, PerWidth, Slice, Statistic, Tensor, Which
 
@@ -50,9 +50,14 @@ def _nothing(c: Conversion, *args: Any, **kwargs: Any) -> None:
     """Checks of the exporter."""
 
 
-@operator("aten.detach", "wrap_with_set_grad_enabled")
-def _detach(c: Conversion, *args: Any, **kwargs: Any) -> Any:
-    raise c.refuse("it stops the gradient, and a program has no such instruction", "Trace the model without it")
+@operator("aten.detach")
+def _detach(c: Conversion, x: Any) -> Tensor:
+    return c.apply(DETACHED, x)
+
+
+@operator("wrap_with_set_grad_enabled")
+def _without_gradients(c: Conversion, *args: Any, **kwargs: Any) -> Any:
+    raise c.refuse("it computes a part of the model without gradients", "Detach what that part returns instead")
 
 
 @operator("aten.add", "aten.sub", "aten.rsub")

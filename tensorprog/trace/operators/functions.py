@@ -7,7 +7,7 @@ from typing import Any
 
 from tensorprog.nonlinearities import GELU, RELU, SILU, TANH, Facts, Nonlinearity, Parity
 
-__all__ = ["FUNCTIONS", "MAXIMUM", "SHARE"]
+__all__ = ["DETACHED", "FUNCTIONS", "MAXIMUM", "SHARE"]
 
 
 def _entry(name: str, facts: Facts, torch_: Callable[[Any], Any], ref: str) -> Nonlinearity:
@@ -41,6 +41,15 @@ SHARE = Nonlinearity(
     "finitely many numbers over their sum",
 )
 """Routing weights, normalised."""
+
+DETACHED = Nonlinearity(
+    "detach",
+    Facts(Parity.ODD, degree=1, taylor=(1,), polynomial=True),
+    lambda h: h,
+    lambda h: h.detach(),
+    "a value without its gradient",
+    stops=True,
+)
 
 FUNCTIONS: dict[str, Nonlinearity] = {
     "aten.relu": RELU,
