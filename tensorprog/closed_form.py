@@ -204,7 +204,7 @@ def _condition(region: Region) -> Any:
 
 
 def closed_form(expression: Any) -> ClosedForm:
-    """Read sums, rational multiples, ``Max`` and ``Min`` of symbols: text or a sympy expression.
+    """Read sums, rational multiples, ``Max`` and ``Min`` of symbols: text, a sympy expression or an exponent.
 
     Raises:
         SettingError: for anything else.
@@ -216,7 +216,7 @@ def closed_form(expression: Any) -> ClosedForm:
     import sympy
 
     try:
-        tree = sympy.sympify(expression)
+        tree = expression.to_sympy() if isinstance(expression, Exponent) else sympy.sympify(expression)
     except (sympy.SympifyError, TypeError, SyntaxError, AttributeError) as error:
         raise SettingError("closed form", str(expression), "is not an expression") from error
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tensorprog.alignment import DERIVED
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.explain import Explanation, explanation
-from tensorprog.exponent import Exponent
+from tensorprog.exponent import ZERO, Exponent
 from tensorprog.program import Program, Site
 from tensorprog.regimes import Finding, Learning, Regime, Verdict
 from tensorprog.report.notebook import Display
@@ -36,6 +36,12 @@ VOCABULARY = (
 )
 
 
+DEPTH = (
+    "depth: groups of blocks side by side have the exponents of blocks one after the other, as branches of at most "
+    "1/sqrt(depth) give the stream a limit"
+)
+
+
 def assumptions(s: Setting, path: Trajectory | None = None) -> tuple[str, ...]:
     """What a derivation of a setting rests on, and of its trajectory where it is given."""
     copies = path.repeated if path is not None else 0
@@ -44,8 +50,11 @@ def assumptions(s: Setting, path: Trajectory | None = None) -> tuple[str, ...]:
     given = [] if s.alignment == DERIVED else [assumed]
     general: tuple[str, ...] = ASSUMPTIONS
     if len(s.program.independent) < len(s.program.weights):
-        general = tuple(text.replace(", number of classes", "") for text in ASSUMPTIONS)
+        general = tuple(text.replace(", number of classes", "") for text in general)
         given.append(VOCABULARY)
+    if any(axis.copies != ZERO for axis in s.program.growing):
+        general = tuple(text.replace("depth, batch size", "batch size") for text in general)
+        given.append(DEPTH)
     return (*general, *given, *([repeated] if copies else []))
 
 

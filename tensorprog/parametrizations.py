@@ -163,7 +163,7 @@ class Parametrization:
 
     def _by_role(self, key: str, table: Mapping[Role, Exponent], weight: Weight) -> Exponent:
         value = _of_role(table, weight.role)
-        return weight.into.size * value.const if key in self.fan_in and weight.into.wide else value
+        return weight.into.fan * value.const if key in self.fan_in and weight.into.wide else value
 
     def _override(self, result: dict[Weight, ABC], program: Program) -> dict[Weight, ABC]:
         by_name = {w.name: [w] for w in result}
@@ -217,7 +217,7 @@ def spectral(weight: Weight) -> Exponent:
 
     Ref: Yang, Simon & Bernstein 2023 (arXiv 2310.17813), Condition 1 and Section 4.
     """
-    out, into = weight.out.size, weight.into.size
+    out, into = weight.out.fan, weight.into.fan
     return into / 2 + max(ZERO, (into - out) / 2)
 
 
@@ -252,20 +252,20 @@ def _arriving(program: Program, shapes: Mapping[Weight, ABC]) -> Callable[[Axis]
     """
     readouts = {w.into: abc.initial for w, abc in shapes.items() if w.role is Role.READOUT and not abc.initial.infinite}
     tied = {w.out: shapes[w].initial + power for w, power in program.tied_readouts.items()}
-    end = max((axis.size + e for axis, e in (readouts or tied).items()), default=ZERO)
+    end = max((axis.fan + e for axis, e in (readouts or tied).items()), default=ZERO)
     random = dict(readouts)
     hidden = [(w, abc.initial) for w, abc in shapes.items() if w.role is Role.HIDDEN]
     for _ in hidden:
         before = dict(random)
         for w, entries in hidden:
             if w.out in random and not entries.infinite:
-                carried = random[w.out] + entries + w.out.size / 2
+                carried = random[w.out] + entries + w.out.fan / 2
                 random[w.into] = max(random.get(w.into, carried), carried)
         if random == before:
             break
 
     def arriving(axis: Axis) -> Exponent:
-        aligned = end - axis.size
+        aligned = end - axis.fan
         return max(aligned, random.get(axis, aligned)) if axis.wide else ZERO
 
     return arriving
@@ -274,7 +274,7 @@ def _arriving(program: Program, shapes: Mapping[Weight, ABC]) -> Callable[[Axis]
 def _unit(parts: Iterable[Part], weight: Weight) -> Exponent:
     """The exponent of a step's product with an aligned, Theta(1) input."""
     moved = largest(part.size for part in parts if isinstance(part, Outer))
-    return ZERO if moved.infinite else moved + weight.into.size  # a step that is exactly zero has any rate
+    return ZERO if moved.infinite else moved + weight.into.fan  # a step that is exactly zero has any rate
 
 
 def _roles(input: ExponentLike, hidden: ExponentLike, readout: ExponentLike) -> Mapping[Role, Exponent]:

@@ -190,6 +190,7 @@ def setting(
 def _consistent(s: Setting) -> None:
     s.optimizer.check([w for w in s.program.weights if w.trained])
     _growing_classes(s)
+    _growing_depth(s)
     if s.zero_readout:
         if not s.program.readouts:
             raise SettingError("zero_readout", True, f"the program {s.program.label} has no readout (wide -> finite)")
@@ -198,6 +199,17 @@ def _consistent(s: Setting) -> None:
                 raise SettingError("zero_readout", True, f"contradicts the explicit {target}.b; give one of them")
     with suppress(Undecided):  # rates that depend on symbols are found region by region
         s.exponents()
+
+
+def _growing_depth(s: Setting) -> None:
+    """Layers side by side are one matrix of the program: a step must treat their entries one by one."""
+    for w in s.program.weights:
+        if w.trained and any(axis.copies != ZERO for axis in (w.out, w.into)) and not s.optimizer.by_rows(w):
+            raise Unsupported(
+                f"the optimizer {s.optimizer} over a growing depth",
+                f"it would take {w.name} of all blocks for one matrix",
+                "Take one that acts entry by entry, such as adam, or depth_exponent=0.",
+            )
 
 
 def _growing_classes(s: Setting) -> None:

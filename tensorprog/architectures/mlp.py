@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tensorprog.architectures.options import depth, experts_axis, hidden_axis, one_of
+from tensorprog.architectures.options import depth, experts_axis, growing_depth, hidden_axis, one_of
 from tensorprog.exponent import ONE, ZERO, ExponentLike, exponent
 from tensorprog.layers import NORMS, Experts, dense
 from tensorprog.nonlinearities import Nonlinearity, nonlinearity
@@ -51,6 +51,7 @@ def resnet_mlp(
     experts: str = "none",
     experts_exponent: ExponentLike = ZERO,
     gate_exponent: ExponentLike = ZERO,
+    depth_exponent: ExponentLike = ZERO,
 ) -> Program:
     """A residual multilayer perceptron: input, residual blocks x + n^branch_exponent W_out phi(W_in norm(x)), readout.
 
@@ -66,6 +67,7 @@ def resnet_mlp(
         experts: blocks are mixtures of experts: ``none``, ``softmax`` (all of them, weighed), ``top-1`` or ``top-2``.
         experts_exponent: the number of experts is n^p, 0 for a finite one.
         gate_exponent: a multiplier of the experts' weights, the p-th power of their number.
+        depth_exponent: n^p blocks, in ``blocks`` groups (:func:`growing_depth`); 0 for ``blocks`` blocks.
 
     Raises:
         SettingError, UnknownName: for values that are not accepted.
@@ -82,7 +84,10 @@ def resnet_mlp(
     phi = nonlinearity(activation)
     b = Builder()
 
-    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, hidden_axis(b, ff_exponent))
+    copies = growing_depth(
+        depth_exponent, branch_exponent, norm, plain_norm, bias=(bias, False), experts=(experts, "none")
+    )
+    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, hidden_axis(b, ff_exponent, copies))
     mixture = Experts(hidden, phi, experts, gate_exponent, bias=bias)
 
     def normalised(name: str, x: Value, here: str) -> Value:
@@ -113,5 +118,7 @@ def resnet_mlp(
     if experts != "none":
         powers = {"experts_exponent": str(exponent(experts_exponent)), "gate_exponent": str(exponent(gate_exponent))}
         chosen |= {"experts": experts, **{k: v for k, v in powers.items() if v != "0"}}
+    if copies != ZERO:
+        chosen["depth_exponent"] = str(copies)
     label = f"resnet-mlp({', '.join(f'{k}={v}' for k, v in chosen.items())})"
     return b.build(logits, label, model="resnet-mlp", **chosen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from tensorprog.architectures.options import depth, experts_axis, growth, hidden_axis, one_of, shown
+from tensorprog.architectures.options import depth, experts_axis, growing_depth, growth, hidden_axis, one_of, shown
 from tensorprog.errors import SettingError
 from tensorprog.exponent import ONE, ZERO, ExponentLike, exponent
 from tensorprog.layers import NORMS, Attention, Experts, dense, gated
@@ -44,6 +44,7 @@ def transformer(
     tied: bool = False,
     output_exponent: ExponentLike = ZERO,
     vocabulary_exponent: ExponentLike = ZERO,
+    depth_exponent: ExponentLike = ZERO,
 ) -> Program:
     """A decoder: embedding, blocks of attention and MLP on a residual stream, logits at every position.
 
@@ -74,6 +75,7 @@ def transformer(
         tied: the readout is the transposed embedding.
         output_exponent: a multiplier n^p of the logits.
         vocabulary_exponent: the vocabulary has n^p tokens, of which a batch shows finitely many; 0 is a finite one.
+        depth_exponent: n^p blocks, in ``blocks`` groups (:func:`growing_depth`); 0 for ``blocks`` blocks.
 
     Raises:
         SettingError, UnknownName: for values that are not accepted.
@@ -102,8 +104,17 @@ def transformer(
     phi = nonlinearity(activation)
     b = Builder()
     dim = b.axis("head dimension", delta)
-    heads = b.product(b.axis("heads", 1 - delta), dim)
-    groups = b.product(b.axis("groups", 1 - delta, per=GROUP), dim) if grouped else heads
+    copies = growing_depth(
+        depth_exponent,
+        branch_exponent,
+        norm,
+        plain_norm,
+        bias=(bias, False),
+        experts=(experts, "none"),
+        qk_norm=(qk_norm if qk_norm == "shared" else "none", "none"),
+    )
+    heads = b.product(b.axis("heads", 1 - delta + copies, copies=copies), dim)
+    groups = b.product(b.axis("groups", 1 - delta + copies, GROUP, copies), dim) if grouped else heads
     attention = Attention(
         heads,
         groups,
@@ -114,7 +125,7 @@ def transformer(
         zero_query=zero_query,
         bias=bias,
     )
-    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, hidden_axis(b, ff_exponent))
+    hidden = experts_axis(b, experts, experts_exponent, gate_exponent, hidden_axis(b, ff_exponent, copies))
     mixture = Experts(hidden, phi, experts, gate_exponent, gated_mlp, bias)
 
     def normalised(name: str, x: Value, here: str) -> Value:
@@ -167,6 +178,7 @@ def transformer(
         "tied": tied,
         "output_exponent": str(exponent(output_exponent)),
         "vocabulary_exponent": str(tokens),
+        "depth_exponent": str(copies),
     }
     label = shown("transformer", transformer, chosen, "blocks", "activation", "norm")
     return b.build(logits, label, model="transformer", **chosen)

@@ -216,7 +216,7 @@ def _numbers(text: str) -> bool:
 FINITE = "there is no such option: a derivation is for a fixed number. "
 NOT_AXES = {
     "--batch": FINITE + "There are no rules for a batch that grows with n; its size as it is changes constants only",
-    "--depth": FINITE + "Give it as --hidden-layers or --blocks; --branch-exponent multiplies branches by a power of n",
+    "--depth": "there is no such option: give --hidden-layers or --blocks, or --depth-exponent for a depth that grows",
     "--width": "there is no such option: the width is n itself; validate and sweep train at --widths",
 }
 """What is no axis of a network here, and what to do instead."""

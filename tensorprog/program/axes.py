@@ -23,12 +23,19 @@ class Axis:
         size: its exponent.
         factors: of a product axis, whose coordinates are pairs: (heads, head dimension); none for others.
         per: a constant that the number of coordinates is divided by, which exponents do not see.
+        copies: the power of n of layers that stand side by side on it, each with n^(size - copies) coordinates.
     """
 
     name: str
     size: Exponent = ZERO
     factors: tuple[Axis, ...] = ()
     per: int = 1
+    copies: Exponent = ZERO
+
+    @property
+    def fan(self) -> Exponent:
+        """The exponent of the coordinates of one layer, which a fan-in or fan-out counts."""
+        return self.size - self.copies
 
     @property
     def wide(self) -> bool:
@@ -42,14 +49,15 @@ class Axis:
     @property
     def symbols(self) -> frozenset[str]:
         """Free symbols of the sizes."""
-        return self.size.symbols.union(*(f.symbols for f in self.factors))
+        return self.size.symbols.union(self.copies.symbols, *(f.symbols for f in self.factors))
 
     def substitute(self, values: Mapping[str, Exponent]) -> Axis:
         """The axis with symbols replaced."""
         if not self.symbols:
             return self
         factors = tuple(f.substitute(values) for f in self.factors)
-        return replace(self, size=self.size.substitute(values), factors=factors)
+        size, copies = self.size.substitute(values), self.copies.substitute(values)
+        return replace(self, size=size, factors=factors, copies=copies)
 
     def other(self, factor: Axis) -> Axis:
         """The factor that is not this one."""

@@ -78,14 +78,19 @@ class Builder:
 
     # -- declarations
 
-    def axis(self, name: str, size: ExponentLike, per: int = 1) -> Axis:
-        """An axis of Theta(n^size) coordinates, one for every ``per`` of what has n^size."""
+    def axis(self, name: str, size: ExponentLike, per: int = 1, copies: ExponentLike = ZERO) -> Axis:
+        """An axis of Theta(n^size) coordinates.
+
+        Args:
+            per: there is one for every ``per`` of what has n^size.
+            copies: n^copies layers stand side by side on it.
+        """
         e = exponent(size, f"size of axis {name!r}")
         if e.infinite:
             raise ProgramError(f"axis {name!r}: the size exponent is {e}, but it must be finite")
         if e.is_number and e < ZERO:
             raise ProgramError(f"axis {name!r}: the size exponent is {e}, but an axis cannot shrink with n")
-        return Axis(name, e, per=per)
+        return Axis(name, e, per=per, copies=exponent(copies, f"copies along axis {name!r}"))
 
     def finite(self, name: str) -> Axis:
         """A finite axis."""
@@ -98,7 +103,8 @@ class Builder:
                 raise ProgramError(f"axis {factor.name!r} is a product itself: a product axis has two plain factors")
         if first == second:
             raise ProgramError(f"axis {first.name!r} cannot be multiplied by itself")
-        return Axis(f"{first.name} x {second.name}", first.size + second.size, (first, second))
+        copies = first.copies + second.copies
+        return Axis(f"{first.name} x {second.name}", first.size + second.size, (first, second), copies=copies)
 
     def weight(
         self,

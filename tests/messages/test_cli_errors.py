@@ -25,10 +25,8 @@ OPTIMIZERS = (
 ROLES = "input, hidden, readout, hidden.1"
 GROWTH = "needs a number of at least 0, the exponent p of n^p coordinates"
 GROWING_DEPTH = (
-    "needs an integer of at least 1: there are no rules for a depth that grows with n. Known for L residual blocks are "
-    "multipliers of their branches, 1/sqrt(L) (Yang et al. 2023, arXiv 2310.02244) and 1/L (Dey et al. 2025, arXiv 2505.01618): "
-    "take a few blocks with branch_exponent=-p/2 or -p for L = n^p; what one block does is then derived, sums over all of them "
-    "are not"
+    "needs an integer of at least 1. A depth that grows with n is derived for residual blocks whose branches are at most "
+    "1/sqrt(depth): depth_exponent=p with branch_exponent=-p/2 or less, of resnet-mlp and transformer"
 )
 
 LINES = [
@@ -91,9 +89,24 @@ LINES = [
         "grows with n; its size as it is changes constants only",
     ),
     (
+        "predict --model resnet-mlp --depth-exponent 1/2",
+        "--branch-exponent: got '0'; needs at most -1/4 with depth_exponent=1/2: branches above 1/sqrt(depth) make a residual "
+        "stream without norms grow exponentially with depth; with norms, gradients grow by powers that depend on more than "
+        "exponents. Take 1/sqrt(L) (Yang et al. 2023, arXiv 2310.02244) or 1/L (Dey et al. 2025, arXiv 2505.01618)",
+    ),
+    (
+        "predict --model transformer --depth-exponent 1 --branch-exponent=-1",
+        "--plain-norm: got 'False'; needs True with a growing depth: vectors and routers of single blocks stand beside those "
+        "of n^p others, which has no rule here",
+    ),
+    (
+        "predict --model resnet-mlp --depth-exponent 1 --branch-exponent=-1 --optimizer muon",
+        "the optimizer muon over a growing depth is not supported: it would take block.1.in of all blocks for one matrix. "
+        "Take one that acts entry by entry, such as adam, or depth_exponent=0.",
+    ),
+    (
         "predict --depth=n",
-        "--depth: there is no such option: a derivation is for a fixed number. Give it as --hidden-layers or --blocks; "
-        "--branch-exponent multiplies branches by a power of n",
+        "--depth: there is no such option: give --hidden-layers or --blocks, or --depth-exponent for a depth that grows",
     ),
     (
         "predict --width 1",

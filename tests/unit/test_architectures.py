@@ -70,7 +70,7 @@ def test_a_depth_that_grows_is_refused(depth: Any) -> None:
     """By every network, in the name of the option, with what is known."""
     for name, make in ARCHITECTURES.items():
         option = "hidden_layers" if name in ("mlp", "cnn") else "blocks"
-        with pytest.raises(SettingError, match=r"grows with n.*branch_exponent=-p/2") as error:
+        with pytest.raises(SettingError, match=r"grows with n.*depth_exponent=p with branch_exponent=-p/2") as error:
             make(**{option: depth})
         assert str(error.value).startswith(f"{option}: got {str(depth)!r}; needs an integer")
         assert "\n" not in str(error.value)
