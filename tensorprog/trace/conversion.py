@@ -12,7 +12,7 @@ from typing import Any
 
 from tensorprog.errors import TensorprogError
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.trace.atoms import Atom, Dim, Misaligned, around, coordinates, holding, is_stack, leaves, unify
+from tensorprog.trace.atoms import Atom, Dim, Misaligned, coordinates, is_stack, leaves, unify
 from tensorprog.trace.concatenation import Spans, assembled
 from tensorprog.trace.constants import constant_power, is_mask, magnitude
 from tensorprog.trace.errors import TraceError
@@ -22,13 +22,13 @@ from tensorprog.trace.recording import (
     Contracted,
     Elementwise,
     Multiplied,
-    Narrowed,
     Recording,
     Rescaled,
     Source,
     Summed,
     Vector,
 )
+from tensorprog.trace.slices import cut, mixed
 from tensorprog.trace.values import (
     Constant,
     Indices,
@@ -78,7 +78,8 @@ class Conversion:
         self.recording = Recording()
         self.values: dict[str, Any] = {}
         self.parameters: dict[str, tuple[Dim, ...]] = {}
-        self._cuts: dict[Slice, Tensor] = {}
+        self.cuts: dict[Slice, Tensor] = {}
+        """Slices that were needed on their own."""
         self.places: dict[int, tuple[Atom, tuple[tuple[Spans, int], ...]]] = {}
         """Of operations that put parts together along positions: the spans of every part, and its own operation."""
         self.node: Node = graph.nodes[0]
@@ -219,9 +220,9 @@ class Conversion:
             case Parameter():
                 return self.vector(value, like)
             case Slice():
-                return self.cut(value)
+                return cut(self, value)
             case Mixture():
-                return self.mixed(value)
+                return mixed(self, value)
             case Statistic():
                 return self.statistic(value)
             case Constant():
@@ -311,48 +312,6 @@ class Conversion:
             )
         ref = self.record(Vector(features, parameter=p.name, rows=bool(rows), chosen=p.chosen))
         return self.scaled(Tensor(p.dims, ref), p.power)
-
-    def cut(self, s: Slice) -> Tensor:
-        """A slice on its own: a segment of its atom, or fewer positions."""
-        own = set(self.features(s.of))
-        parts = leaves(s.of.dims[s.dim])
-        if not any(a in own for a in parts):
-            return Tensor(s.dims, s.of.ref)
-        if any(step != 1 for _, _, step in s.spans):
-            raise self.refuse("it takes every other feature", "Take contiguous parts")
-        if s not in self._cuts:
-            self._cuts[s] = self._segment(s)
-        return self._cuts[s]
-
-    def _segment(self, s: Slice) -> Tensor:
-        """Some of the features along a dimension."""
-        parts = leaves(s.of.dims[s.dim])
-        rest = coordinates(parts[1:], len(self.widths))
-        spans = [(a // r, b // r) for (a, b, _), r in zip(s.spans, rest, strict=True)]
-        if any(a % r or b % r for (a, b, _), r in zip(s.spans, rest, strict=True)):
-            raise Misaligned
-        atom, ref = parts[0], s.of.ref
-        siblings = [tuple(n // r for n, r in zip(sizes, rest, strict=True)) for sizes in s.siblings]
-        while not all(a == 0 and b == n for (a, b), n in zip(spans, atom.sizes, strict=True)):
-            if not atom.segments:
-                atom.concatenate(siblings or around(spans, atom.sizes))
-            index, spans = holding(atom.segments, spans)
-            segment = atom.segments[index].root
-            features = tuple(segment if a is atom else a for a in leaves(self.recording[ref].features))
-            ref = self.record(Narrowed(features, (ref,), atom=atom, index=index))
-            atom, siblings = segment, []
-        dims = self.replaced(s.of.dims, s.dim, (atom, *parts[1:]))
-        return Tensor(dims[: s.dim] + dims[s.dim + 1 :] if s.dropped else dims, ref)
-
-    def mixed(self, m: Mixture) -> Tensor:
-        """A sum of slices as it is."""
-        first, *rest = (self.cut(s) for s in m.parts)
-        for other in rest:
-            for a, b in zip(first.dims, other.dims, strict=True):
-                if leaves(a) and leaves(b):
-                    unify(a, b)
-            first = self.add(first, other, first.dims)
-        return first
 
     @staticmethod
     def replaced(dims: tuple[Dim, ...], at: int, dim: Dim) -> tuple[Dim, ...]:
