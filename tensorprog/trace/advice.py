@@ -300,13 +300,24 @@ def gradients(reference: Derivation, w: Weight) -> Exponent:
     return max(sizes) if sizes else ZERO
 
 
+def smallest_gradients(traced: Traced, reference: Derivation) -> dict[str, Exponent]:
+    """By parameter, the gradient entries of the part that has the smallest: one epsilon must suit all parts."""
+    found: dict[str, Exponent] = {}
+    for w in traced.program.weights:
+        size, name = gradients(reference, w), traced.blocks[w.name].parameter
+        if not size.infinite:
+            found[name] = min(size, found.get(name, size))
+    return found
+
+
 def _epsilon(traced: Traced, reference: Derivation) -> Iterator[Departure]:
+    smallest = smallest_gradients(traced, reference)
     for w in traced.program.weights:
         rule = traced.rule(w.name)
         if rule is None or rule.epsilon is None or traced.trained.declared is not None:
             continue
-        size, e = gradients(reference, w), rule.epsilon
-        if size.infinite or e.exponent <= size:
+        size, e = smallest.get(traced.blocks[w.name].parameter), rule.epsilon
+        if size is None or e.exponent <= size:
             continue
         small = e.exponent == ZERO and e.constant <= NEGLIGIBLE
         why = f"Its gradient entries are n^({size}); epsilon is {e.constant:.2g} n^({e.exponent}) and outgrows them"
@@ -321,7 +332,7 @@ def _decay(traced: Traced, wanted: Mapping[str, Target], reference: Derivation) 
             continue
         d, coupled = found
         own = traced.parametrization.table[w.name]
-        if coupled:
+        if coupled and wanted[w.name].degree == ZERO:  # else it takes rate times decay of the weight, as if decoupled
             size = gradients(reference, w)
             limit = size + own.b if not own.b.infinite and not size.infinite else d
             if d > limit:
@@ -362,7 +373,9 @@ def _structure(traced: Traced, reference: Derivation) -> Iterator[Departure]:
         top = max(s.sites[name].activation for s in steps)
         if top > ZERO:
             power = logit_multiplier(traced.program, index)
-            mend = f"The attention logits grow as n^({top}): scale them by 1/d, not 1/sqrt(d), d the head dimension"
+            usual = power == Exponent(-1) / 2 and top == Exponent(1) / 2
+            told = "scale them by 1/d, not 1/sqrt(d), d the head dimension" if usual else f"multiply them by n^({-top})"
+            mend = f"The attention logits grow as n^({top}): {told}"
             yield Departure(Kind.MULTIPLIER, (name,), power, power - top, mend)
     for site in traced.program.sites:
         top = max(s.sites[site.name].activation for s in steps)

@@ -34,7 +34,8 @@ class Axes:
     def __init__(self, recording: Recording, widths: tuple[int, ...]) -> None:
         self.recording, self.widths = recording, widths
         self._known: dict[frozenset[Atom], Axis] = {}
-        self._cuts = [*recording.sums, *self._constant_along()]
+        # Heads are what is contracted; a norm may have been taken over a group of them before.
+        self._cuts = [*recording.contracted, *recording.normalized, *self._constant_along()]
 
     def _constant_along(self) -> Iterator[Dim]:
         """Features along which one factor of a product is constant: the other one's axis is a product, too."""

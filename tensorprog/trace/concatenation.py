@@ -31,7 +31,7 @@ def joined(c: Conversion, parts: Sequence[Any], at: int, shapes: Shapes) -> Any:
         at: that dimension.
         shapes: of the result.
     """
-    parts = [p for p in parts if not (isinstance(p, Constant) and not any(v.numel() for v in p.values))]
+    parts = [p for p in parts if not _is_empty(p, at)]
     if len(parts) == 1:
         return parts[0]
     whole = _put_together(parts)
@@ -48,6 +48,13 @@ def joined(c: Conversion, parts: Sequence[Any], at: int, shapes: Shapes) -> Any:
         if not isinstance(p, Constant):
             _aligned(p.dims, like.dims, at)
     return (_along_features if along else _along_positions)(c, parts, at, shapes, like)
+
+
+def _is_empty(x: Any, dim: int) -> bool:
+    """Whether it has no coordinates along a dimension, such as what is left of a head that is rotated as a whole."""
+    if isinstance(x, Constant):
+        return not any(v.numel() for v in x.values)
+    return any(set(a.sizes) == {0} for a in leaves(x.dims[dim]))
 
 
 def _aligned(a: Sequence[Dim], b: Sequence[Dim], but: int | None = None) -> None:

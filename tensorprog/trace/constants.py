@@ -33,7 +33,7 @@ def magnitude(value: Any) -> float:
 
     if not isinstance(value, torch.Tensor):
         return abs(float(value))
-    entries = value.to(torch.float64)
+    entries = value.abs().to(torch.float64)  # complex ones, too
     finite = entries[entries.isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0
 
@@ -44,4 +44,4 @@ def is_mask(value: Any) -> bool:
 
     if not isinstance(value, torch.Tensor):
         return False
-    return value.dtype == torch.bool or bool(value.numel() and value.min() < MASKED)
+    return value.dtype == torch.bool or bool(value.numel() and not value.is_complex() and value.min() < MASKED)

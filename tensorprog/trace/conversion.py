@@ -125,6 +125,8 @@ class Conversion:
         match node.kind:
             case "parameter":
                 return self.parameter(node)
+            case "constant" if node.name not in self.graph.constants[0]:
+                return None  # a number or a flag, which torch has put where it is used
             case "constant":
                 return Constant(tuple(c[node.name] for c in self.graph.constants))
             case "input":

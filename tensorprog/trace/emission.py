@@ -290,12 +290,18 @@ class Emission:
         keys = self._chosen(op, key | inner)
         weight, contracted = self._weight(op.parameter, keys, out or Axis("1"), into, op)
         transposed = contracted != op.contracted
-        return self.builder.matmul(weight, x, transposed=transposed)
+        value = self.builder.matmul(weight, x, transposed=transposed)
+        init = self.inits[weight.name]
+        if init.mean is None:
+            return value
+        if out is None or into.wide or transposed:
+            raise self._uncentered(op, init.mean.constant)
+        return self._shifted(value, init)  # rows of a table that have a common part
 
     def _vector(self, op: Vector, index: int, key: Key, axis: Axis | None) -> Value:
         keys = self._chosen(op, key)
         into = Axis("rows") if op.rows else ONE
-        weight, _ = self._weight(op.parameter, keys, axis or Axis("1"), into, op, vector=True)
+        weight, _ = self._weight(op.parameter, keys, axis or Axis("1"), into, op)
         init = self.inits[weight.name]
         data = self._rows(into)
         value = self.builder.matmul(weight, data)
@@ -304,9 +310,22 @@ class Emission:
             if all(isinstance(o, Multiplied) for o in readers):
                 self.gains[index, key] = init
             else:
-                shift = self.builder.scaled(self._ones(value.axis), init.mean.exponent)  # type: ignore[arg-type]
-                value = self.builder.add(value, shift)
+                value = self._shifted(value, init)
         return value
+
+    def _shifted(self, value: Value, init: Init) -> Value:
+        """With the mean of its initial entries."""
+        assert init.mean is not None
+        shift = self.builder.scaled(self._ones(value.axis), init.mean.exponent)  # type: ignore[arg-type]
+        return self.builder.add(value, shift)
+
+    def _uncentered(self, op: Product, mean: float) -> TraceError:
+        return TraceError(
+            op.parameter,
+            op.where,
+            f"its initial entries have a mean of about {mean:.3g}, and matrices need a mean of zero",
+            "Initialise it around zero, or declare a program with tensorprog.Builder",
+        )
 
     def _chosen(self, op: Product | Vector, key: Key) -> Key:
         """The part of a parameter that is meant."""
@@ -319,7 +338,7 @@ class Emission:
         return self._source("rows", ZERO, into)
 
     def _weight(
-        self, parameter: str, key: Key, out: Axis, into: Axis, op: Operation, *, vector: bool = False
+        self, parameter: str, key: Key, out: Axis, into: Axis, op: Operation
     ) -> tuple[Weight, frozenset[int]]:
         """The weight of one block of a parameter, declared at its first use."""
         contracted: frozenset[int] = op.contracted if isinstance(op, Product) else frozenset()
@@ -327,13 +346,6 @@ class Emission:
             return self.weights[parameter, key]
         name, block = self._block(parameter, key)
         init = self.initial(block, op.where)
-        if init.mean is not None and not vector:
-            raise TraceError(
-                parameter,
-                op.where,
-                f"its initial entries have a mean of about {init.mean.constant:.3g}, and matrices need a mean of zero",
-                "Initialise it around zero, or declare a program with tensorprog.Builder",
-            )
         weight = self.builder.weight(name, out, into, zero=init.zero, trained=self.trained(parameter))
         self.blocks[name], self.inits[name] = block, init
         self.weights[parameter, key] = (weight, contracted)

@@ -224,7 +224,9 @@ def export(built: Built, output: str | int | None = None, known: Container[str] 
 def _exported(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     import torch
 
-    return torch.export.export(model, args, kwargs, strict=False)
+    program = torch.export.export(model, args, kwargs, strict=False)
+    program.graph.eliminate_dead_code()  # such as a loss that the model returns, too
+    return program
 
 
 @contextlib.contextmanager

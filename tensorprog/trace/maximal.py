@@ -194,14 +194,13 @@ class _Search:
     def _starts_bounded(self) -> None:
         at_rest = self.setting({})
         start = at_rest.trajectory(stop=lambda step: True).steps[0]
-        names = self.program.value_names
         over = [i for i in sorted(self.program.read_values()) if start.now[i].exceeds(ZERO)]
         over += [i for _, i in (*self.program.observed, ("", self.program.output)) if self.bounded is _strict
                  and start.now[i].exceeds(ZERO)]  # fmt: skip
         if over:
             raise Unsupported(
                 "a maximal stable parametrization with these initial entries",
-                f"{names[over[0]]} is n^({start.now[over[0]].top}) at initialisation, at any learning rate",
+                f"{_told(self.program, over[0])} is n^({start.now[over[0]].top}) at initialisation, at any learning rate",
                 "Use other inits, or prescribe them with the maximal-update parametrization.",
             )
 
@@ -256,6 +255,20 @@ class _Search:
             key = (w.out, w.into, w.zero, self.initial[w.name].b, self.optimizer.treatment(w), *colours)
             groups.setdefault(key, []).append(w.name)
         return [tuple(group) for group in groups.values()]
+
+
+def _told(program: Program, index: int) -> str:
+    """How a message calls a value: by its own name, else by the weight that it comes from."""
+    made = {site.product: site.name for site in program.sites}
+    names, waiting = program.value_names, [index]
+    while waiting:
+        i = waiting.pop(0)
+        if i == index and names[i] != f"v{i}":
+            return names[i]
+        if i in made:
+            return f"what is read after {made[i]}"
+        waiting += program.instructions[i].args
+    return names[index]
 
 
 def _colours(program: Program) -> list[int]:

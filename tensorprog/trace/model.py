@@ -239,10 +239,13 @@ def traced(
 
     def initial(block: Block, where: str) -> Init:
         samples = [_samples(built.models, block)]
-        random = any(float(t.double().std(unbiased=False)) for t in samples[0])
+        one = samples[0][0].numel() == 1  # whether a single entry is random, another seed tells
+        if one and block.parameter not in declared:
+            samples.append(_samples(next(built.further()), block))
+        random = any(float(torch.stack(t).double().std(unbiased=False)) for t in zip(*samples, strict=True))
         if random and block.parameter not in declared:  # a few entries say little: more of them, from other seeds
             needed = math.ceil(ENTRIES / min(t.numel() for t in samples[0])) - 1
-            for models in itertools.islice(built.further(), min(needed, SEEDS)):
+            for models in itertools.islice(built.further(), len(samples) - 1, min(needed, SEEDS)):
                 samples.append(_samples(models, block))
         entries = [torch.stack(parts) for parts in zip(*samples, strict=True)]
         return measure(entries, built.widths, block.parameter, where, declared.get(block.parameter))

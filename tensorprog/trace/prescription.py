@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tensorprog.errors import SettingError, Unsupported
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WRAPPERS", "Prescription", "Scaling", "prescribe"]
 
-WRAPPERS = ("_fsdp_wrapped_module.", "_orig_mod.", "_checkpoint_wrapped_module.", "module.")
-"""What wrapping adds to parameter names."""
+WRAPPERS = ("_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module", "module")
+"""What wrapping adds to the paths of parameters."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,8 @@ class Prescription:
 
     def scaling(self, name: str) -> Scaling:
         """The powers of one parameter, by its name in the bare or the wrapped model."""
-        bare = name
-        for prefix in WRAPPERS:
-            bare = bare.replace(prefix, "")
+        known = name in self.scalings or name in self.aliases  # a user's own module may have the name of a wrapper
+        bare = name if known else ".".join(part for part in name.split(".") if part not in WRAPPERS)
         bare = self.aliases.get(bare, bare)
         if bare not in self.scalings:
             raise Unsupported(
@@ -187,7 +186,7 @@ def prescribe(traced: Traced, base_width: int, claim: str | Parametrization = "m
         entry = entry_of(traced.optimizer, w)
         size = gradients(result.reference, w)
         decay = decay_of(entry)
-        coupled = decay is not None and decay[1] and not own[w.name].b.infinite
+        coupled = decay is not None and decay[1] and target.degree == ZERO and not own[w.name].b.infinite
         shrink = size + target.b if coupled and w.into is not ONE else target.c
         scaling = Scaling(
             init,
@@ -197,11 +196,16 @@ def prescribe(traced: Traced, base_width: int, claim: str | Parametrization = "m
             entry.name,
             *_shape(traced, name, base_width),
         )
-        known = found.setdefault(name, scaling)
-        if known != scaling:
+        known = found.get(name, scaling)
+        # Epsilon and coupled decay must outgrow no part's gradient.
+        found[name] = replace(
+            known, epsilon=min(known.epsilon, scaling.epsilon), decay=min(known.decay, scaling.decay)
+        )
+        if (known.init, known.rate) != (init, -target.c):
             raise Unsupported(
                 f"a parameter group for {name!r}",
-                f"its parts need different factors in {result.claim.name}",
+                f"its parts need different factors in {result.claim.name}: init n^({known.init}) and n^({init}), rate "
+                f"n^({known.rate}) and n^({-target.c})",
                 "Split it into one parameter for each part.",
             )
     canonical = _aliases(traced)

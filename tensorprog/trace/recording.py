@@ -166,16 +166,19 @@ class Recording:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self._known: dict[Operation, int] = {}
-        self.sums: list[Dim] = []
-        """Features that are contracted or normalised on their own: they are factors of the axes they belong to."""
+        self.contracted: list[Dim] = []
+        self.normalized: list[Dim] = []
+        """Features that are contracted, or normalised, on their own: they are factors of the axes they belong to."""
 
     def add(self, operation: Operation) -> int:
         """Record one; returns its index. What is the same as before, a vector less its mean, is not recorded again."""
         if isinstance(operation, Centered | Multiplied) and operation in self._known:
             return self._known[operation]
         self._known[operation] = len(self.operations)
-        if isinstance(operation, Contracted | Normalized):
-            self.sums.append(operation.over)
+        if isinstance(operation, Contracted):
+            self.contracted.append(operation.over)
+        if isinstance(operation, Normalized):
+            self.normalized.append(operation.over)
         self.operations.append(operation)
         return len(self.operations) - 1
 

@@ -4,6 +4,6 @@ To add one: write ``@operator("aten.name")`` over a function of the conversion a
 :mod:`tensorprog.trace.values` where they depend on parameters, and plain numbers or :class:`Constant` else.
 """
 
-from tensorprog.trace.operators import contractions, elementwise, norms, shapes, writes
+from tensorprog.trace.operators import contractions, elementwise, norms, pairs, shapes, writes
 
-__all__ = ["contractions", "elementwise", "norms", "shapes", "writes"]
+__all__ = ["contractions", "elementwise", "norms", "pairs", "shapes", "writes"]

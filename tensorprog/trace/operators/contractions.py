@@ -39,7 +39,7 @@ def _ready(c: Conversion, x: Any) -> Any:
 
 @operator("aten.linear")
 def _linear(c: Conversion, x: Any, weight: Any, bias: Any = None) -> Tensor | Constant:
-    x, weight = _ready(c, x), _ready(c, weight)
+    x, weight = c.tensor(x) if isinstance(x, Parameter) else _ready(c, x), _ready(c, weight)  # learned queries
     if c.is_zero(x):  # the first state of a recurrent layer
         return c.zeros() if bias is None else replace(c.tensor(bias), dims=c.broadcast(bias))
     batch = ascii_letters[: _rank(x) - 1]

@@ -102,6 +102,8 @@ def _mul(c: Conversion, x: Any, y: Any) -> Any:
     if isinstance(y, Numbers):
         return _times(c, x, y, 1)
     for a, b in ((x, y), (y, x)):
+        if isinstance(a, Indices):
+            return replace(c.tensor(b), dims=c.broadcast(b))  # truth values choose positions
         if isinstance(a, Statistic):
             return _normalised(c, c.tensor(b), a) if a.which is Which.INVERSE_RMS else _plain(c, x, y)
     return _plain(c, x, y)
