@@ -15,6 +15,8 @@ from torch import Tensor
 
 from tensorprog.errors import SettingError
 from tensorprog.exponent import Exponent
+from tensorprog.trace.examples import read
+from tensorprog.trace.export import pick
 from tensorprog.trace.model import Traced
 from validation.fit import Fit
 from validation.monitor import RefinedCheck
@@ -81,9 +83,9 @@ class Outcome:
 def validate_model(
     traced: Traced,
     optimizer: Callable[[torch.nn.Module], Any],
-    loss: Callable[[Tensor, Tensor], Tensor],
-    inputs: Tensor,
-    targets: Tensor,
+    loss: Callable[[Tensor, Any], Tensor],
+    inputs: Any,
+    targets: Any,
     *,
     widths: Sequence[int] = (64, 128, 256, 512),
     seeds: int = 3,
@@ -95,7 +97,7 @@ def validate_model(
         traced: from :func:`tensorprog.trace`; its ``build`` makes the models.
         optimizer: the function that was traced, model -> torch optimizer or list of them.
         loss: (logits, targets) -> mean loss.
-        inputs, targets: a batch, which is the probe as well.
+        inputs, targets: a batch, which is the probe as well; several inputs as a tuple or a dictionary of keywords.
         widths: at least three.
         seeds: models of each width.
         step: measure after so many steps.
@@ -162,9 +164,9 @@ def _predicted(traced: Traced) -> Mapping[tuple[str, str], list[str]]:
 def _sizes(
     traced: Traced,
     optimizer: Callable[[torch.nn.Module], Any],
-    loss: Callable[[Tensor, Tensor], Tensor],
-    inputs: Tensor,
-    targets: Tensor,
+    loss: Callable[[Tensor, Any], Tensor],
+    inputs: Any,
+    targets: Any,
     width: int,
     seed: int,
     step: int,
@@ -174,10 +176,16 @@ def _sizes(
         model = traced.built.build(width)
         made = optimizer(model)
         several = made if isinstance(made, list | tuple) else [made]
-        check = RefinedCheck(model, probe=inputs, loss=loss, targets=targets)
+
+        def logits(output: Any) -> Tensor:
+            found: Tensor = pick(output, traced.output)
+            return found
+
+        args, keywords = read(inputs, width)
+        check = RefinedCheck(model, probe=keywords or args, loss=loss, targets=targets, logits=logits)
         for _ in range(step):
             model.zero_grad()
-            loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+            loss(logits(model(*args, **keywords)), targets).backward()  # type: ignore[no-untyped-call]
             for one in several:
                 one.step()
         return {(m.site, m.quantity.value): m.size for m in check.at(step) if m.quantity.value in QUANTITIES}

@@ -48,6 +48,7 @@ class ShapeFactor(Enum):
 
     NONE = "none"
     ORIGINAL = "original"
+    TRANSPOSED = "transposed"
     SPECTRAL = "spectral"
     MATCH_RMS = "match-rms"
     KIMI = "kimi"
@@ -60,6 +61,8 @@ class ShapeFactor(Enum):
                 return ZERO
             case ShapeFactor.ORIGINAL:
                 return max(ZERO, (out.size - into.size) / 2)
+            case ShapeFactor.TRANSPOSED:
+                return max(ZERO, (into.size - out.size) / 2)
             case ShapeFactor.SPECTRAL:
                 return (out.size - into.size) / 2
             case _:
@@ -72,6 +75,8 @@ class ShapeFactor(Enum):
                 return 1.0
             case ShapeFactor.ORIGINAL:
                 return math.sqrt(max(1.0, out / into))
+            case ShapeFactor.TRANSPOSED:
+                return math.sqrt(max(1.0, into / out))
             case ShapeFactor.SPECTRAL:
                 return math.sqrt(out / into)
             case ShapeFactor.MAX:
@@ -89,7 +94,8 @@ class Muon(Entry):
 
     Args:
         shape_factor: ``none`` (plain), ``original`` sqrt(max(1, out/in)), ``spectral`` sqrt(out/in),
-            ``match-rms`` and ``kimi`` 0.2 sqrt(max(out, in)), ``max`` sqrt(max(out, in)).
+            ``match-rms`` and ``kimi`` 0.2 sqrt(max(out, in)), ``max`` sqrt(max(out, in)); ``transposed`` is what
+            ``original`` becomes where a matrix is stored as in x out, as embeddings are: sqrt(max(1, in/out)).
 
     Assumes: momentum, which adds earlier gradients, changes constants only; the leading parts of the examples' vectors
     are linearly independent up to the rank of the gradient (equalising singular values would raise smaller parts).

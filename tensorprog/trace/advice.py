@@ -7,84 +7,30 @@ read off the claim's derivation on the same program.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from textwrap import fill
 from typing import Any
 
 from tensorprog.derivation import Derivation
 from tensorprog.derive import derive
 from tensorprog.errors import Unsupported
-from tensorprog.exponent import ZERO, Exponent
+from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent, exponent
 from tensorprog.optimizers import AdamW, Clipped, Decayed, Optimizer, PerGroup
 from tensorprog.parametrizations import Parametrization
-from tensorprog.program import Role, Site, Weight
+from tensorprog.program import Role, Weight
+from tensorprog.trace.departure import Departure, Kind, listed
 from tensorprog.trace.maximal import Maximal, claimed
 from tensorprog.trace.model import Traced
 from tensorprog.trace.optimizer import NEGLIGIBLE
 from tensorprog.trace.parametrization import Measured
-from tensorprog.trace.scalings import Target, bare, logit_multiplier, multiplier, table, targets
+from tensorprog.trace.scalings import Target, bare, table, targets
+from tensorprog.trace.structure import structure
 
 __all__ = ["MAXIMAL", "Check", "ClaimError", "Departure", "Kind", "check", "decay_of", "entry_of", "gradients"]
 
 MAXIMAL = ("mup", "mfp")
 """Claims under which nothing may grow: attention logits and logits of tied readouts are checked, too."""
-
-
-class Kind(StrEnum):
-    """What departs."""
-
-    INIT = "init"
-    RATE = "learning rate"
-    MULTIPLIER = "multiplier"
-    EPSILON = "epsilon"
-    DECAY = "decay"
-
-
-@dataclass(frozen=True)
-class Departure:
-    """One thing that is not as claimed, for all weights that share it.
-
-    Args:
-        kind: what.
-        where: weights of the program, or an observed value such as attention logits.
-        got, wanted: as powers of n: of the initial entries, the learning rate, the multiplier, epsilon, the decay.
-        mend: what to change.
-        fault: False for what is worth knowing but breaks no claim.
-    """
-
-    kind: Kind
-    where: tuple[str, ...]
-    got: Exponent
-    wanted: Exponent
-    mend: str
-    fault: bool = True
-
-    @property
-    def off(self) -> Exponent:
-        """got / wanted, as a power of n."""
-        return self.got - self.wanted
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "kind": self.kind.value,
-            "where": list(self.where),
-            "got": str(self.got),
-            "wanted": str(self.wanted),
-            "off": str(self.off),
-            "mend": self.mend,
-            "fault": self.fault,
-        }
-
-    def __str__(self) -> str:
-        return f"{self.kind} of {_listed(self.where)}: n^({self.got}), should be n^({self.wanted}). {self.mend}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first three of some names, and how many more."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class ClaimError(AssertionError):
@@ -200,8 +146,14 @@ class Check:
             if len(found) > SHOWN:
                 yield f"  - and {len(found) - SHOWN} more"
         yield from self._largest_lines()
+        frozen = [w.name for w in t.program.weights if not w.trained and not self._forgotten(w.name)]
+        if frozen:
+            yield f"frozen: {listed(frozen)}"
         if t.unused:
             yield f"not used by the logits: {', '.join(t.unused)}"
+
+    def _forgotten(self, name: str) -> bool:
+        return any(d.wanted is None and name in d.where for d in self.departures)
 
     def _largest_lines(self) -> Iterator[str]:
         """Every rate against the largest stable one, those that are too large first."""
@@ -218,7 +170,7 @@ class Check:
         yield f"{head}:" if found else f"{head}: those that it has"
         for (most, own), names in sorted(found.items(), key=lambda item: item[0][0] > item[0][1]):
             told = f"too large by n^({own - most})" if own > most else f"smaller by n^({most - own})"
-            text = f"n^({most}) for {_listed(names)}; n^({own}) is {told}"
+            text = f"n^({most}) for {listed(names)}; n^({own}) is {told}"
             yield fill(text, LINE, initial_indent="  - ", subsequent_indent="    ", break_long_words=False)
 
 
@@ -252,8 +204,10 @@ def check(traced: Traced, claim: str | Parametrization | None = None) -> Check:
         loss=traced.loss,
     )
     found = [*_scalings(traced, wanted), *_epsilon(traced, reference), *_decay(traced, wanted, reference)]
+    found += _clipping(traced, wanted, reference)
     if chosen.name in MAXIMAL:
-        found += _structure(traced, reference)
+        mended = {d.where[0]: d.off for d in found if d.kind is Kind.MULTIPLIER and d.off is not None}
+        found += structure(traced.program, reference, mended)
     merged = _merged(found)
     merged.sort(key=lambda d: not d.fault)
     largest = _largest(traced) if claim is None else None
@@ -277,6 +231,9 @@ def _shift(traced: Traced, wanted: Mapping[str, Target]) -> Exponent:
 def _scalings(traced: Traced, wanted: Mapping[str, Target]) -> Iterator[Departure]:
     for w in traced.program.weights:
         own, target = traced.parametrization.table[w.name], wanted[w.name]
+        if not w.trained and traced.built.models[0].get_parameter(traced.blocks[w.name].parameter).requires_grad:
+            mend = "It requires a gradient, and no step moves it: give it a learning rate, or freeze it"
+            yield Departure(Kind.RATE, (w.name,), ZERO_SIZE, None, mend)
         init = ZERO if own.b.infinite or target.b.infinite else target.b - own.b  # the entries are n^init too large
         rate = target.c - own.c if w.trained else ZERO
         if init != ZERO and w.trained and rate == init * (1 + target.degree.const):
@@ -348,6 +305,19 @@ def _decay(traced: Traced, wanted: Mapping[str, Target], reference: Derivation) 
             yield Departure(Kind.DECAY, (w.name,), d, c, mend, fault=grows)
 
 
+def _clipping(traced: Traced, wanted: Mapping[str, Target], reference: Derivation) -> Iterator[Departure]:
+    """A global norm that outgrows its threshold makes every step smaller that knows the size of its gradient."""
+    clipped, trained = traced.optimizer, [w for w in traced.program.weights if w.trained]
+    if not isinstance(clipped, Clipped) or all(wanted[w.name].degree == ZERO for w in trained):
+        return
+    norm = max(gradients(reference, w) + (w.out.size + w.into.size) / 2 for w in trained)
+    threshold = exponent(clipped.threshold_exponent)
+    if norm > threshold:
+        why = f"The norm grows as n^({norm}), which makes every step n^({threshold - norm}) of what is claimed"
+        mend = f"{why}: multiply the threshold by n^({norm - threshold}), or do not clip"
+        yield Departure(Kind.CLIPPING, ("the global gradient norm",), threshold, norm, mend)
+
+
 def entry_of(optimizer: Optimizer, w: Weight) -> Optimizer:
     """The entry of one weight."""
     if isinstance(optimizer, Clipped):
@@ -364,32 +334,6 @@ def decay_of(entry: Optimizer) -> tuple[Exponent, bool] | None:
         assert isinstance(e, Exponent)
         return None if e.infinite else (e, isinstance(entry, Decayed) and entry.coupled)
     return None
-
-
-def _structure(traced: Traced, reference: Derivation) -> Iterator[Departure]:
-    """What grows although every weight is scaled as claimed."""
-    steps = reference.steps
-    for name, index in traced.program.observed:
-        top = max(s.sites[name].activation for s in steps)
-        if top > ZERO:
-            power = logit_multiplier(traced.program, index)
-            usual = power == Exponent(-1) / 2 and top == Exponent(1) / 2
-            told = "scale them by 1/d, not 1/sqrt(d), d the head dimension" if usual else f"multiply them by n^({-top})"
-            mend = f"The attention logits grow as n^({top}): {told}"
-            yield Departure(Kind.MULTIPLIER, (name,), power, power - top, mend)
-    for site in traced.program.sites:
-        top = max(s.sites[site.name].activation for s in steps)
-        if top > ZERO and site.weight.into.name != "one" and not _explained(traced, site, reference):
-            mend = f"It grows as n^({top}) with all weights scaled as claimed: multiply it by n^({-top})"
-            power = multiplier(traced.program, site)
-            yield Departure(Kind.MULTIPLIER, (site.name,), power, power - top, mend)
-            return
-
-
-def _explained(traced: Traced, site: Site, reference: Derivation) -> bool:
-    """Whether something before it has grown already."""
-    (x,) = traced.program.instructions[site.product].args
-    return any(step.now[x].top > ZERO for step in reference.path.steps)
 
 
 def _wrapped(departure: Departure) -> str:

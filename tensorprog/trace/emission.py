@@ -86,6 +86,8 @@ class Emission:
         self.weights: dict[tuple[str, Key], tuple[Weight, frozenset[int]]] = {}
         self.gains: dict[tuple[int, Key], Init] = {}
         self.data: dict[str, int] = {}
+        self.transposed: set[str] = set()
+        """Weights that are stored as in x out."""
 
     def program(self, output: int, label: str, **description: object) -> Program:
         """The program of one operation's result."""
@@ -337,9 +339,7 @@ class Emission:
             return self.builder.one()
         return self._source("rows", ZERO, into)
 
-    def _weight(
-        self, parameter: str, key: Key, out: Axis, into: Axis, op: Operation
-    ) -> tuple[Weight, frozenset[int]]:
+    def _weight(self, parameter: str, key: Key, out: Axis, into: Axis, op: Operation) -> tuple[Weight, frozenset[int]]:
         """The weight of one block of a parameter, declared at its first use."""
         contracted: frozenset[int] = op.contracted if isinstance(op, Product) else frozenset()
         if (parameter, key) in self.weights:
@@ -348,6 +348,8 @@ class Emission:
         init = self.initial(block, op.where)
         weight = self.builder.weight(name, out, into, zero=init.zero, trained=self.trained(parameter))
         self.blocks[name], self.inits[name] = block, init
+        if 0 in contracted and 1 not in contracted:
+            self.transposed.add(name)
         self.weights[parameter, key] = (weight, contracted)
         return self.weights[parameter, key]
 

@@ -198,9 +198,10 @@ class _Search:
         over += [i for _, i in (*self.program.observed, ("", self.program.output)) if self.bounded is _strict
                  and start.now[i].exceeds(ZERO)]  # fmt: skip
         if over:
+            told, size = _told(self.program, over[0]), start.now[over[0]].top
             raise Unsupported(
                 "a maximal stable parametrization with these initial entries",
-                f"{_told(self.program, over[0])} is n^({start.now[over[0]].top}) at initialisation, at any learning rate",
+                f"{told} is n^({size}) at initialisation, at any learning rate",
                 "Use other inits, or prescribe them with the maximal-update parametrization.",
             )
 

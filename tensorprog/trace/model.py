@@ -24,6 +24,7 @@ from tensorprog.trace.export import Built, build_models, export
 from tensorprog.trace.inits import Init, measure
 from tensorprog.trace.optimizer import CLASSES, ReadOptimizer, Rule, read_optimizer
 from tensorprog.trace.parametrization import Measured
+from tensorprog.trace.powers import power_of
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +53,7 @@ class Traced:
         trained: how each parameter is trained.
         built: the models themselves, one for each width.
         unused: parameters that the logits do not depend on.
+        output: which member of the model's output holds the logits, where it was said.
     """
 
     program: Program
@@ -63,6 +65,7 @@ class Traced:
     trained: ReadOptimizer = field(repr=False)
     built: Built = field(repr=False)
     unused: tuple[str, ...] = ()
+    output: str | int | None = None
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -147,7 +150,7 @@ def trace(
     output: str | int | None = None,
     inits: Mapping[str, ExponentLike] | None = None,
     entries: Mapping[str, Any] | None = None,
-    clip: float | None = None,
+    clip: float | Callable[[int], float] | None = None,
     seed: int = 0,
     label: str = "",
 ) -> Traced:
@@ -165,7 +168,7 @@ def trace(
         inits: declared init exponents b (std n^-b; oo for zeros), by parameter name, in place of measured ones.
         entries: what optimizer classes of your own do, by class name: ``{"MyMuon": "muon"}``; of others that are not
             torch's own a step is made and measured.
-        clip: the threshold of global-norm clipping, where the training loop clips.
+        clip: the threshold of global-norm clipping, where the training loop clips: a number or a function of the width.
         seed: of ``build``; torch's own generator is left as it was.
         label: how outputs name the model; the name of its class by default.
 
@@ -209,8 +212,24 @@ def _readable(output: Any, inits: Any, entries: Any, clip: Any) -> None:
     for what, table in (("inits", inits), ("entries", entries)):
         if table is not None and not isinstance(table, Mapping):
             raise SettingError(what, table, "needs a mapping from names")
-    if clip is not None and (isinstance(clip, bool) or not isinstance(clip, int | float) or not clip > 0):
-        raise SettingError("clip", clip, "needs a threshold, a positive number")
+    if clip is not None and not callable(clip) and not _positive(clip):
+        raise SettingError("clip", clip, "needs a threshold, a positive number, or a function of the width")
+
+
+def _positive(number: Any) -> bool:
+    return not isinstance(number, bool) and isinstance(number, int | float) and 0 < number < math.inf
+
+
+def _clipped(entry: Optimizer, clip: Any, widths: Sequence[int]) -> Optimizer:
+    """With a threshold that may depend on the width."""
+    if not callable(clip):
+        return Clipped(entry, threshold=clip)
+    thresholds = [clip(n) for n in widths]
+    power = power_of(thresholds, widths) if all(map(_positive, thresholds)) else None
+    if power is None:
+        told = ", ".join(map(str, thresholds))
+        raise SettingError("clip", told, f"needs positive numbers, a power of the widths {', '.join(map(str, widths))}")
+    return Clipped(entry, power.exponent, threshold=power.constant)
 
 
 def traced(
@@ -221,7 +240,7 @@ def traced(
     output: str | int | None,
     inits: Mapping[str, ExponentLike],
     entries: Mapping[str, Any],
-    clip: float | None,
+    clip: float | Callable[[int], float] | None,
     label: str,
 ) -> Traced:
     """Trace models that are built."""
@@ -260,18 +279,19 @@ def traced(
         w.name: _abc(emission.inits[w.name], rules.rules.get(emission.blocks[w.name].parameter))
         for w in program.weights
     }
-    entry = _entry(program, emission.blocks, rules, {**CLASSES, **entries})
+    entry = _entry(program, emission, rules, {**CLASSES, **entries})
     used = {b.parameter for b in emission.blocks.values()}
     return Traced(
         program,
         Measured("as traced", table=table),
-        entry if clip is None else Clipped(entry, threshold=clip),
+        entry if clip is None else _clipped(entry, clip, built.widths),
         loss_entry(loss),
         emission.blocks,
         emission.inits,
         rules,
         built,
         tuple(n for n in dict.fromkeys(graph.canonical.values()) if n not in used),
+        output,
     )
 
 
@@ -297,15 +317,17 @@ def _abc(init: Init, rule: Rule | None) -> ABC:
     return ABC(Exponent(0), init.b, Exponent(0) if rule is None else -rule.rate.exponent)
 
 
-def _entry(
-    program: Program, blocks: Mapping[str, Block], trained: ReadOptimizer, known: Mapping[str, Any]
-) -> Optimizer:
+def _entry(program: Program, emission: Emission, trained: ReadOptimizer, known: Mapping[str, Any]) -> Optimizer:
     """One entry for all weights where they agree, else one for each."""
     if trained.declared is not None:
         return trained.declared
     if not trained.rules:
         raise SettingError("optimizer", "no trained parameter", "needs at least one parameter with a learning rate")
-    chosen = {w.name: trained.entry(blocks[w.name].parameter, known) for w in program.weights if w.trained}
+    chosen = {
+        w.name: trained.entry(emission.blocks[w.name].parameter, known, w.name in emission.transposed)
+        for w in program.weights
+        if w.trained
+    }
     entries = set(chosen.values())
     return entries.pop() if len(entries) == 1 else PerGroup(chosen)
 

@@ -60,11 +60,17 @@ class ReadOptimizer:
     rules: Mapping[str, Rule]
     declared: Optimizer | None = None
 
-    def entry(self, name: str, known: Mapping[str, Any]) -> Optimizer:
-        """The entry that trains a parameter."""
+    def entry(self, name: str, known: Mapping[str, Any], transposed: bool = False) -> Optimizer:
+        """The entry that trains a parameter.
+
+        Args:
+            transposed: it is stored as in x out, which shape factors do not know.
+        """
         if self.declared is not None:
             return self.declared
         rule = self.rules[name]
+        if transposed:
+            rule = replace(rule, options={**rule.options, "transposed": True})
         if rule.probed is not None:
             return _decayed(rule.probed.entry, rule, coupled=False)
         made = known[rule.kind]
@@ -89,7 +95,10 @@ def _adam(rule: Rule) -> Optimizer:
 
 def _muon(rule: Rule) -> Optimizer:
     factors = {None: "original", "original": "original", "match_rms_adamw": "match-rms"}
-    return _decayed(Muon(factors[rule.options.get("adjust_lr_fn")]), rule, coupled=False)
+    factor = factors[rule.options.get("adjust_lr_fn")]
+    if factor == "original" and rule.options.get("transposed"):
+        factor = "transposed"
+    return _decayed(Muon(factor), rule, coupled=False)
 
 
 CLASSES: dict[str, Callable[[Rule], Optimizer]] = {

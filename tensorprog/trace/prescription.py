@@ -15,10 +15,11 @@ from tensorprog.errors import SettingError, Unsupported
 from tensorprog.exponent import ZERO, Exponent, exponent
 from tensorprog.parametrizations import Parametrization
 from tensorprog.program import ONE
-from tensorprog.trace.advice import check, decay_of, entry_of, gradients
+from tensorprog.trace.advice import MAXIMAL, check, decay_of, entry_of, gradients
 from tensorprog.trace.model import Traced
 from tensorprog.trace.powers import power_of
 from tensorprog.trace.scalings import targets
+from tensorprog.trace.structure import structure
 
 if TYPE_CHECKING:
     import torch
@@ -198,9 +199,7 @@ def prescribe(traced: Traced, base_width: int, claim: str | Parametrization = "m
         )
         known = found.get(name, scaling)
         # Epsilon and coupled decay must outgrow no part's gradient.
-        found[name] = replace(
-            known, epsilon=min(known.epsilon, scaling.epsilon), decay=min(known.decay, scaling.decay)
-        )
+        found[name] = replace(known, epsilon=min(known.epsilon, scaling.epsilon), decay=min(known.decay, scaling.decay))
         if (known.init, known.rate) != (init, -target.c):
             raise Unsupported(
                 f"a parameter group for {name!r}",
@@ -209,8 +208,8 @@ def prescribe(traced: Traced, base_width: int, claim: str | Parametrization = "m
                 "Split it into one parameter for each part.",
             )
     canonical = _aliases(traced)
-    structural = tuple(str(d) for d in result.faults if d.kind.value == "multiplier" and d.where[0] not in own)
-    return Prescription(result.claim.name, base_width, found, canonical, structural)
+    found_in_code = structure(traced.program, result.reference, {}) if result.claim.name in MAXIMAL else ()
+    return Prescription(result.claim.name, base_width, found, canonical, tuple(map(str, found_in_code)))
 
 
 def _shape(traced: Traced, name: str, base: int) -> tuple[tuple[int, ...], tuple[Exponent, ...]]:

@@ -17,7 +17,7 @@ from tensorprog.parametrizations import ABC, Parametrization, parametrization
 from tensorprog.program import MatMul, Moment, Program, Repeat, Role, Rotate, Scaled, Site, Weight
 from tensorprog.scale import Scale
 
-__all__ = ["Target", "bare", "degree", "logit_multiplier", "multiplier", "multipliers", "targets"]
+__all__ = ["Target", "bare", "degree", "logit_multiplier", "multiplier", "multipliers", "multiplying", "targets"]
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,26 @@ def _scaling(program: Program, index: int) -> Exponent:
 
 def logit_multiplier(program: Program, index: int) -> Exponent:
     """The power of n that multiplies attention logits: after the contraction, and on queries and keys."""
-    total, waiting = ZERO, [index]
+    return sum((_scaling(program, i) for i in _of_logits(program, index)), ZERO)
+
+
+def _of_logits(program: Program, index: int) -> Iterator[int]:
+    waiting = [index]
     while waiting:
-        ins = program.instructions[waiting.pop()]
+        i = waiting.pop()
+        ins = program.instructions[i]
         if isinstance(ins, Scaled):
-            total = total + ins.exponent
+            yield i
         if isinstance(ins, Scaled | Moment | Rotate | Repeat):
             waiting += ins.args
-    return total
+
+
+def multiplying(program: Program) -> set[int]:
+    """The multipliers of weights, of attention logits and of logits that are a sum of features."""
+    found = {i for s in program.sites for i in (*program.multipliers(s.product), *_before(program, s.product))}
+    for index in (*(i for _, i in program.observed), program.output):
+        found.update(_of_logits(program, index))
+    return found
 
 
 def _before(program: Program, product: int) -> Iterator[int]:

@@ -182,7 +182,7 @@ LINES = [
     ),
     (
         "predict --optimizer muon --shape-factor x",
-        "--shape-factor: got 'x'; accepted are none, original, spectral, match-rms, kimi, max",
+        "--shape-factor: got 'x'; accepted are none, original, transposed, spectral, match-rms, kimi, max",
     ),
     (
         "predict --optimizer clipped --shape-factor spectral",

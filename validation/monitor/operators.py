@@ -44,6 +44,11 @@ def _matmul_reversed(p: Pass, f: Function, /, y: Tensor, x: Tensor) -> Tensor:
     return p.product(MATMUL, torch.matmul, x, y)
 
 
+def _grouped_matmul(p: Pass, f: Function, /, x: Tensor, y: Tensor, *how: Any, **named: Any) -> Tensor:
+    """Rows by the matrix of their expert."""
+    return p.product(MATMUL, lambda x, y: f(x, y, *how, **named), x, y)
+
+
 def _addmm(
     p: Pass, f: Function, /, input: Tensor, x: Tensor, y: Tensor, *, beta: float = 1, alpha: float = 1
 ) -> Tensor:
@@ -287,11 +292,14 @@ _JOIN = {torch.cat, torch.concat, torch.concatenate, torch.stack, torch.hstack, 
 _CONVOLVE: set[Any] = {torch.conv1d, torch.conv2d, torch.conv3d}
 _CONVOLVE |= {torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d}
 
+_GROUPED = {getattr(torch, "_grouped_mm", None), getattr(functional, "grouped_mm", None)} - {None}  # of newer torch
+
 _TABLE: list[tuple[set[Any], Rule]] = [
     ({functional.linear}, _linear),
     ({torch.matmul, torch.mm, torch.bmm, torch.mv, T.matmul, T.mm, T.bmm, T.mv}, _matmul),
     ({T.__rmatmul__}, _matmul_reversed),
     ({torch.addmm, torch.baddbmm, torch.addmv, T.addmm, T.baddbmm, T.addmv}, _addmm),
+    (_GROUPED, _grouped_matmul),
     ({torch.einsum}, _einsum),
     (_CONVOLVE, _convolution),
     ({functional.bilinear}, _bilinear),
