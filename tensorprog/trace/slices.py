@@ -34,6 +34,8 @@ def _segment(c: Conversion, s: Slice) -> Tensor:
     spans = [(a // r, b // r) for (a, b, _), r in zip(s.spans, rest, strict=True)]
     if any(a % r or b % r for (a, b, _), r in zip(s.spans, rest, strict=True)):
         raise Misaligned
+    if any(a >= b for a, b in spans):
+        raise c.refuse("it takes no features at some width", "Take some at every width")
     atom, ref = parts[0], s.of.ref
     siblings = [tuple(n // r for n, r in zip(sizes, rest, strict=True)) for sizes in s.siblings]
     while not all(a == 0 and b == n for (a, b), n in zip(spans, atom.sizes, strict=True)):

@@ -38,13 +38,13 @@ def mup(model):
     return torch.optim.Adam([{"params": m.parameters(), "lr": lr} for m, lr in rates])
 
 
-def cumulative(n):
-    return nn.Sequential(nn.Linear(8, n), Cumulative(), nn.Linear(n, 5))
+def ordered(n):
+    return nn.Sequential(nn.Linear(8, n), Sorted(), nn.Linear(n, 5))
 
 
-class Cumulative(nn.Module):
+class Sorted(nn.Module):
     def forward(self, x):
-        return x.cumsum(-1)
+        return x.sort(-1).values
 
 
 def fails(n):
@@ -134,7 +134,7 @@ def test_the_example_has_a_fault_that_is_found(run: Run, monkeypatch: pytest.Mon
         (("build",), "FILE.py:FUNCTION: got 'build'; needs a file and a function, such as model.py:build"),
         (
             ("{}:nothing",),
-            "got 'nothing'; functions in {} are build, Last, mup, cumulative, Cumulative, fails, ",
+            "got 'nothing'; functions in {} are build, Last, mup, ordered, Sorted, fails, ",
         ),
         (("{}:build", "--claim", "mu"), "--claim: got 'mu'; accepted are sp, "),
         (("{}:build", "--widths", "64"), "--widths: got '64'; needs at least two different widths"),
@@ -147,8 +147,8 @@ def test_the_example_has_a_fault_that_is_found(run: Run, monkeypatch: pytest.Mon
         (("{}:fails",), "cannot be traced: RuntimeError: no model"),
         (("{}:mup",), "FILE.py:FUNCTION: {}:mup cannot be traced: TypeError"),
         (
-            ("{}:cumulative", "--optimizer", "sgd"),
-            "FILE.py:FUNCTION: aten.cumsum in module '1': there is no rule for this operator. Add one with "
+            ("{}:ordered", "--optimizer", "sgd"),
+            "FILE.py:FUNCTION: aten.sort in module '1': there is no rule for this operator. Add one with "
             "tensorprog.trace.operator, or declare a program with tensorprog.Builder",
         ),
         (("{}:loops", "--optimizer", "sgd"), "the graph depends on the width"),
