@@ -34,6 +34,7 @@ def _view(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def moved(x: Any, order: Sequence[int]) -> Any:
+    """A value with its dimensions in another order."""
     dims = tuple(x.dims[k] for k in order)
     if isinstance(x, Parameter):
         return replace(x, dims=dims, stored=tuple(x.stored[k] for k in order))
