@@ -20,7 +20,7 @@ from tensorprog.errors import RegionError, Undecided
 from tensorprog.exponent import INFINITE, ZERO, Exponent, Linear, Table, current_region, exponent, symbol
 from tensorprog.simplex import combine, minimum
 
-__all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "explore", "interval", "run_at"]
+__all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "explore", "explored", "interval", "run_at"]
 
 T = TypeVar("T")
 
@@ -319,13 +319,17 @@ class Cell(Generic[T]):
 
 
 def explore(run: Callable[[Region], T], region: Region) -> list[Cell[T]]:
+    """The cells of :func:`explored`, all of them."""
+    return list(explored(run, region))
+
+
+def explored(run: Callable[[Region], T], region: Region) -> Iterator[Cell[T]]:
     """Run a computation on every cell of a region, splitting where a comparison is undecided.
 
     ``run`` gets the region it starts on (for its substitution) and compares forms on a :class:`Chart`; the parts that
     the chart sets aside are explored next. The result is a finite partition of the region, because a derivation
     compares finitely many forms.
     """
-    cells: list[Cell[T]] = []
     waiting = [region]
     while waiting:
         chart = Chart(waiting.pop())
@@ -333,8 +337,7 @@ def explore(run: Callable[[Region], T], region: Region) -> list[Cell[T]]:
         with assuming(chart):
             result = run(start)
         waiting += chart.rest
-        cells.append(Cell(chart.region, result))
-    return cells
+        yield Cell(chart.region, result)
 
 
 def interval(name: str, low: Exponent, high: Exponent) -> Region:

@@ -13,7 +13,7 @@ on Computing 3) for the deletion filter.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from tensorprog.optimizers import Optimizer
 from tensorprog.parametrizations import ABC, Parametrization
 from tensorprog.program import Program, Role
 from tensorprog.regimes import is_order_one
-from tensorprog.region import Region, explore
+from tensorprog.region import Cell, Region, explored
 from tensorprog.report.notebook import Display
 from tensorprog.sandwich import agree, uncut
 from tensorprog.scale import Scale
@@ -42,6 +42,7 @@ BOUNDS = ("activations", "updates", "logits")
 
 INIT = "activations are Theta(1) at initialisation"
 STABLE = "the exponents settle"
+NO_RULES = "there are rules"
 MEANING = {
     "activations": "activations that a later layer reads stay bounded",
     "updates": "effective and propagating updates before the logits stay bounded",
@@ -192,15 +193,9 @@ def solutions(
     told = {k: MEANING[k] for k in BOUNDS[: BOUNDS.index(bounded) + 1]}
     needed = [INIT, STABLE, *told.values()]
     needed += [_maximal(x.name) for x in s.program.sites if x.weight.trained] if maximal else []
-    regions = _feasible(s, frozenset(needed), conditions)
-    conflict: list[str] = []
-    if not regions:
-        conflict = list(needed)
-        for name in needed:
-            fewer = [n for n in conflict if n != name]
-            # One that can go without opening a solution is no part of the conflict.
-            if not _feasible(s, frozenset(fewer), conditions, first=True):
-                conflict = fewer
+    cells = [c for start in s.regions(conditions) for c in _cells(s, needed, start)]
+    regions = [c.region for c in cells if c.result is None]
+    conflict = [] if regions else _conflict(s, needed, cells)
     return Solutions(s, tuple(names), tuple(needed), tuple(convex_sets(regions)), tuple(conflict))
 
 
@@ -208,60 +203,95 @@ def _maximal(site: str) -> str:
     return f"the effective update of {site} is Theta(1)"
 
 
-def _feasible(s: Setting, needed: frozenset[str], conditions: Sequence[Any], *, first: bool = False) -> list[Region]:
-    """The cells of symbol space on which all requirements hold."""
+def _cells(s: Setting, needed: Iterable[str], start: Region) -> Iterator[Cell[str | None]]:
+    """Cells of a region, each with a requirement that it breaks, or None where all hold."""
+    required = frozenset(needed)
 
-    def run(region: Region) -> bool:
+    def run(region: Region) -> str | None:
         try:
-            return _meets(s.at(region.substitution), needed)
+            return _breach(s.at(region.substitution), required)
         except Concentrated:
-            return False  # no rules: nothing that is known to be bounded
+            return NO_RULES  # nothing that is known to be bounded
 
-    found: list[Region] = []
-    for start in s.regions(conditions):
-        found += [c.region for c in explore(run, start) if c.result]
-        if first and found:
-            break
-    return found
+    return explored(run, start)
 
 
-def _meets(s: Setting, needed: frozenset[str]) -> bool:
+def _conflict(s: Setting, needed: Sequence[str], cells: Sequence[Cell[str | None]]) -> list[str]:
+    """Requirements of which each is broken somewhere where all others hold.
+
+    One that can go without opening a solution is no part of it; only cells that were given up for its sake are asked
+    again.
+    """
+    conflict = list(needed)
+    for name in needed:
+        fewer = [n for n in conflict if n != name]
+        again: list[Cell[str | None]] = []
+        for cell in cells:
+            again += _until_solved(_cells(s, fewer, cell.region)) if cell.result == name else [cell]
+            if again[-1].result is None:
+                break
+        else:
+            conflict, cells = fewer, again
+    return conflict
+
+
+def _until_solved(cells: Iterator[Cell[str | None]]) -> Iterator[Cell[str | None]]:
+    for cell in cells:
+        yield cell
+        if cell.result is None:
+            return
+
+
+def _breach(s: Setting, needed: frozenset[str]) -> str | None:
+    """A requirement that the setting breaks, the first that is met on the way; None where all hold."""
     program = s.program
     read = program.read_values()
     inner = {x.product: x for x in program.sites if x.product not in program.logit_terms}
+    broken = ""
 
-    def broken(step: Step, i: int) -> bool:
-        if i in read and INIT in needed and not step.t and not _is_set(step.now[i]):
-            return True
-        if i in read and MEANING["activations"] in needed and step.now[i].exceeds(ZERO):
-            return True
-        if i in inner and MEANING["updates"] in needed and step.t:
-            return any(inner[i].of(part).exceeds(ZERO) for part in (step.effective, step.propagating))
-        return i == program.output and MEANING["logits"] in needed and step.now[i].exceeds(ZERO)
+    def breach(step: Step, i: int) -> str:
+        if i in read and not step.t and not _is_set(step.now[i]) and INIT in needed:
+            return INIT
+        if i in read and step.now[i].exceeds(ZERO) and MEANING["activations"] in needed:
+            return MEANING["activations"]
+        moved = (step.effective, step.propagating) if i in inner and step.t and MEANING["updates"] in needed else ()
+        if any(inner[i].of(part).exceeds(ZERO) for part in moved):
+            return MEANING["updates"]
+        if i == program.output and MEANING["logits"] in needed and step.now[i].exceeds(ZERO):
+            return MEANING["logits"]
+        return ""
+
+    def watch(step: Step, i: int) -> bool:
+        nonlocal broken
+        broken = breach(step, i)
+        return bool(broken)
 
     learning = [x for x in program.sites if _maximal(x.name) in needed]
 
-    def meets(path: Trajectory) -> bool:
-        if path.stopped or (STABLE in needed and path.settled_at is None):
-            return False
-        return all(is_order_one(x.of(path.steps[-1].effective)) for x in learning)
+    def verdict(path: Trajectory) -> str | None:
+        if path.stopped:
+            return broken
+        if STABLE in needed and path.settled_at is None:
+            return STABLE
+        return next((_maximal(x.name) for x in learning if not is_order_one(x.of(path.steps[-1].effective))), None)
 
     # Bounds first: they reject most of the space, before anything splits it further, and accept what is far from edges.
-    if s.trajectory(watch=broken, limit=1, bound=Bound.LOWER).stopped:
-        return False
+    if s.trajectory(watch=watch, limit=1, bound=Bound.LOWER).stopped:
+        return broken
     try:
         upper = s.trajectory(watch=divergence(program), bound=Bound.UPPER)
     except Concentrated:  # an upper bound may where nothing does
-        return meets(s.trajectory(watch=broken))
-    lower = s.trajectory(watch=broken, bound=Bound.LOWER)
+        return verdict(s.trajectory(watch=watch))
+    lower = s.trajectory(watch=watch, bound=Bound.LOWER)
     if lower.stopped and agree(s, lower, upper, until=len(lower.steps)):
-        return False
+        return broken
     if None not in (lower.settled_at, upper.settled_at) and agree(s, lower, upper):
-        if any(x.of(upper.steps[-1].effective).falls_below(ZERO) for x in learning):
-            return False
-        if uncut(lambda: meets(lower) and meets(s.trajectory(watch=broken, bound=Bound.UPPER))):
-            return True
-    return meets(s.trajectory(watch=broken))
+        for x in learning:
+            if x.of(upper.steps[-1].effective).falls_below(ZERO):
+                return _maximal(x.name)
+        if uncut(lambda: verdict(lower) is None and verdict(s.trajectory(watch=watch, bound=Bound.UPPER)) is None):
+            return None
+    return verdict(s.trajectory(watch=watch))
 
 
 def _is_set(scale: Scale) -> bool:

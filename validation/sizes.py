@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["BLOCK", "Sizes", "rms", "rms_of_each"]
+__all__ = ["BLOCK", "UNDERFLOW", "Sizes", "rms", "rms_of_each"]
 
 SMALL, ROW, BLOCK = 1 << 13, 1 << 12, 1 << 16
 """Entries that are summed in float32: by numpy, which is called fastest, along an axis, and by a dot product."""

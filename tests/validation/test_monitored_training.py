@@ -239,6 +239,23 @@ def test_wide_weights_are_multiplied_in_strips_with_the_same_result(
     assert any(m.size != n.size for m, n in zip(in_strips, whole, strict=True))  # it was another way
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e20])
+def test_updates_whose_squares_are_no_float32_numbers(size: float) -> None:
+    """The alignment of an update does not depend on its size."""
+
+    def alignments(scale: float) -> list[float]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 1024, bias=False), nn.Linear(1024, 1024, bias=False))
+        nn.init.zeros_(model[1].weight)
+        check = RefinedCheck(model, torch.ones(2, 8))
+        with torch.no_grad():
+            model[1].weight.normal_().mul_(scale)
+        return [m.size for m in check.at(1) if m.quantity is Q.ALIGNMENT_EFFECTIVE]
+
+    found = alignments(size)
+    assert found and found == pytest.approx(alignments(1.0), rel=1e-5)
+
+
 def test_small_updates_survive_float32() -> None:
     """A relative update of 1e-6 would vanish in the difference of outputs."""
     torch.manual_seed(0)

@@ -24,7 +24,7 @@ from torch.nn import functional
 from tensorprog.errors import Unsupported
 from validation.monitor.primitives import Compute, Function, Pass, Product, name_of
 from validation.monitor.tape import Site, Slot, Tape
-from validation.sizes import BLOCK, Sizes, rms
+from validation.sizes import BLOCK, UNDERFLOW, Sizes, rms
 
 __all__ = ["Measuring", "Recording"]
 
@@ -276,17 +276,18 @@ class Measuring(Following):
         key = height, w.shape[1], w.dtype
         if key not in self._scratch:
             self._scratch[key] = w.new_empty(height, w.shape[1])
-        change = self._scratch[key]
-        squares = 0.0
-        for place in range(0, w.shape[0], height):
-            strip = slice(place, min(place + height, w.shape[0]))
-            initial = site.weight[strip]
-            update = torch.sub(w[strip], initial, out=change[: len(initial)])
-            squares += rms(update) ** 2 * update.numel()
-            torch.mm(update, columns[0], out=out[0, strip])
+        change, norms = self._scratch[key], w.new_empty(w.shape[0])
+        strips = (torch.split(v, height) for v in (w, site.weight, norms, out[0], out[1]))
+        for rows, initial, norm, effective, propagating in zip(*strips, strict=True):
+            update = torch.sub(rows, initial, out=change[: len(initial)])
+            torch.linalg.vector_norm(update, dim=1, out=norm)
+            torch.mm(update, columns[0], out=effective)
             if dx is not None:
-                torch.mm(initial, columns[1], out=out[1, strip])
-        self.update[site] = self.sizes.note(math.sqrt(squares / w.numel()))
+                torch.mm(initial, columns[1], out=propagating)
+        size = float(torch.linalg.vector_norm(norms, dtype=torch.float64)) / math.sqrt(w.numel())
+        # Squares that are no float32 numbers are measured with more care.
+        representable = UNDERFLOW < size < math.inf
+        self.update[site] = self.sizes.note(size) if representable else self.sizes.add(w - site.weight)
         self.effective[site] = self.sizes.add(out[0])
         shape = *x.shape[:-1], w.shape[0]
         total = site.result
