@@ -253,7 +253,8 @@ def test_updates_whose_squares_are_no_float32_numbers(size: float) -> None:
         return [m.size for m in check.at(1) if m.quantity is Q.ALIGNMENT_EFFECTIVE]
 
     found = alignments(size)
-    assert found and found == pytest.approx(alignments(1.0), rel=1e-5)
+    assert found
+    assert found == pytest.approx(alignments(1.0), rel=1e-5)
 
 
 def test_small_updates_survive_float32() -> None:
