@@ -10,6 +10,7 @@ measured on the same probe batch by
     c  torch-module-monitor's refined coordinate check as its README has it, the probe in place of the training batch:
        reference model, model, check
     d  the same on the training batch, whose forward pass it shares, as its README has it to the letter
+    g  RefinedCheck without gradients, alignments and chi: the quantities that torch-module-monitor measures
     e  the harness: the same network as a program, all seeds as one batch up to width WIDEST, one by one above, with
        CoordinateCheck. It takes its sizes and chi, but no gradients and no alignments
     f  the harness without measuring
@@ -105,6 +106,11 @@ def ours(model: nn.Module, task: Task, optimizer: torch.optim.Optimizer) -> tupl
     return built, _train(model, task, optimizer, after=check.at)
 
 
+def ours_of_updates(model: nn.Module, task: Task, optimizer: torch.optim.Optimizer) -> tuple[float, float]:
+    check = RefinedCheck(model, task.probe[0], alignments=False, gradients=False)
+    return 0.0, _train(model, task, optimizer, after=check.at)
+
+
 def _other(model: nn.Module) -> tuple[ModuleMonitor, nn.Module, OtherCheck]:
     reference = copy.deepcopy(model)
     monitor = ModuleMonitor(monitor_step_fn=lambda step: True)
@@ -148,7 +154,13 @@ def other_on_batch(model: nn.Module, task: Task, optimizer: torch.optim.Optimize
     return built, _train(model, task, optimizer, before, between, after)
 
 
-CONTENDERS: dict[str, Contender] = {"a": plain, "b": ours, "c": other_on_probe, "d": other_on_batch}
+CONTENDERS: dict[str, Contender] = {
+    "a": plain,
+    "b": ours,
+    "c": other_on_probe,
+    "d": other_on_batch,
+    "g": ours_of_updates,
+}
 
 
 def harness(width: int, tasks: Sequence[Task], optimizer: str, bias: bool, *, measured: bool) -> float:
@@ -184,7 +196,7 @@ def harness(width: int, tasks: Sequence[Task], optimizer: str, bias: bool, *, me
 class Row:
     """Seconds per step at one width, by contender; and to build the check."""
 
-    width: int
+    width: int | str
     step: dict[str, float]
     built: float
 
@@ -229,16 +241,28 @@ def measure(width: int, given: argparse.Namespace) -> Row:
     return Row(width, {name: min(found) / steps for name, found in total.items()}, min(built))
 
 
+COLUMNS = (
+    "width",
+    "a, ms",
+    *(f"{name} / a" for name in "bgcdef"),
+    *(f"(c-a)/({name}-a)" for name in "bge"),
+    "build b, ms",
+)
+
+
 def table(rows: Sequence[Row]) -> str:
     """Milliseconds per step and ratios, as Markdown."""
     lines = [
-        "| width | a, ms | b / a | c / a | d / a | e / a | f / a | (c-a)/(b-a) | (c-a)/(e-a) | build b, ms |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        f"| {' | '.join(COLUMNS)} |",
+        "|---" * len(COLUMNS) + "|",
     ]
-    for r in rows:
+    together = {name: sum(r.step[name] for r in rows) for name in rows[0].step}
+    whole = Row("all", together, sum(r.built for r in rows))
+    for r in [*rows, whole]:
         a = r.step["a"]
-        cells = [str(r.width), f"{1e3 * a:.2f}", *(f"{r.step[name] / a:.2f}" for name in "bcdef")]
-        cells += [f"{r.advantage('b'):.1f}", f"{r.advantage('e'):.1f}", f"{1e3 * r.built:.1f}"]
+        cells = [str(r.width), f"{1e3 * a:.2f}", *(f"{r.step[name] / a:.2f}" for name in "bgcdef")]
+        cells += [f"{r.advantage(name):.1f}" for name in "bge"]
+        cells += [f"{1e3 * r.built:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -334,3 +334,25 @@ def test_sizes_of_what_is_no_number() -> None:
         assert np.isnan(rms(torch.tensor([1.0, float("nan")] * n)))
         assert rms(torch.tensor([1.0, float("-inf")] * n)) == float("inf")
     assert rms(torch.tensor([3, 4])) == pytest.approx(12.5**0.5)
+
+
+def test_a_check_without_alignments_and_gradients_measures_the_rest_alike() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 800), nn.ReLU(), nn.Linear(800, 900), nn.Tanh(), nn.Linear(900, 3))
+    x = torch.randn(6, 5)
+    whole, part = RefinedCheck(model, x), RefinedCheck(model, x, alignments=False, gradients=False)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.01 * torch.randn_like(p))
+            p.grad = torch.ones_like(p)
+    left_out = {
+        Quantity.GRADIENT,
+        Quantity.ALIGNMENT_INITIAL,
+        Quantity.ALIGNMENT_EFFECTIVE,
+        Quantity.ALIGNMENT_PROPAGATING,
+    }
+    expected = {(m.site, m.quantity): m.size for m in whole.at(1)}
+    found = {(m.site, m.quantity): m.size for m in part.at(1)}
+    assert left_out <= {quantity for _, quantity in expected}
+    assert found.keys() == {key for key in expected if key[1] not in left_out}
+    assert list(found.values()) == pytest.approx([expected[key] for key in found], rel=1e-5)

@@ -55,6 +55,7 @@ class RefinedCheck:
         logits: finds the logits in what the model returns; needed where that is not a tensor, a tuple that starts with
             one, or an object or dictionary with ``logits``.
         seed: of dropout masks, which are the same at every step.
+        alignments, gradients: whether to measure these; without them a check costs less.
 
     Attributes:
         sites: names, in the order of the forward pass: the parameter's name, with #2, #3 for further uses of a tied
@@ -85,6 +86,8 @@ class RefinedCheck:
         targets: Any = None,
         logits: Callable[[Any], Tensor] | None = None,
         seed: int = 0,
+        alignments: bool = True,
+        gradients: bool = True,
     ) -> None:
         if (loss is None) != (targets is None):
             raise SettingError("loss" if loss is None else "targets", None, "chi needs both, a loss and targets")
@@ -98,11 +101,12 @@ class RefinedCheck:
         devices = {x.device for x in [*self._parameters.values(), *tensors_in(self._probe)]}
         self._isolated = Isolation(self._model, sorted(devices, key=str), seed)
         self._scratch: dict[Any, Tensor] = {}
+        self._gradients = gradients
         self._layout: Layout | None = None
         self.readings: list[Reading] = []
 
         trace_of, self._rewrites = _copy(self._probe), False
-        trace = Trace(self._parameters, trace_of)
+        trace = Trace(self._parameters, trace_of, alignments)
         with self._isolated:
             self._tape = trace.tape(self._run(trace, trace_of))
         # A model that writes into its input gets a copy at every pass.
@@ -133,7 +137,8 @@ class RefinedCheck:
             output = {Quantity.LOGITS: add(logits), Quantity.LOGIT_UPDATE: add(logits - self._logits_0)}
             if chi is not None:
                 output[Quantity.LOSS_GRADIENT] = add(chi)
-            gradients = [name for name, p in self._parameters.items() if p.grad is not None]
+            measured = self._parameters.items() if self._gradients else ()
+            gradients = [name for name, p in measured if p.grad is not None]
             for name in gradients:
                 add(_dense(self._parameters[name].grad))
         if self._layout is None:

@@ -30,6 +30,8 @@ __all__ = ["Measuring", "Recording"]
 
 WIDE, STRIP_EXAMPLES = 1 << 19, 256
 """Entries of a weight from which on, and examples up to which, a linear layer is multiplied strip by strip."""
+SUMMED = 1 << 16
+"""Entries of a weight from which on its product with x_t is summed from parts rather than multiplied out."""
 CANCELS = 1e-2
 """A sum is exact enough if it is at least this part of the largest summand."""
 SCRATCH = 1 << 14
@@ -243,7 +245,7 @@ class Measuring(Following):
             args[place] = slot.initial
         if propagating is not None:
             self.propagating[site] = self.sizes.add(propagating)
-        if site.fan_in is not None:
+        if site.keeps and (site.fan_in is not None or w.numel() >= SUMMED):
             initial = site.result if propagating is None else site.result + propagating
             self.initial[site] = self.sizes.add(initial)
             if self._exact(site):
@@ -277,17 +279,20 @@ class Measuring(Following):
         if key not in self._scratch:
             self._scratch[key] = w.new_empty(height, w.shape[1])
         change, norms = self._scratch[key], w.new_empty(w.shape[0])
+        sized = site.fan_in is not None
         strips = (torch.split(v, height) for v in (w, site.weight, norms, out[0], out[1]))
         for rows, initial, norm, effective, propagating in zip(*strips, strict=True):
             update = torch.sub(rows, initial, out=change[: len(initial)])
-            torch.linalg.vector_norm(update, dim=1, out=norm)
+            if sized:
+                torch.linalg.vector_norm(update, dim=1, out=norm)
             torch.mm(update, columns[0], out=effective)
             if dx is not None:
                 torch.mm(initial, columns[1], out=propagating)
-        size = float(torch.linalg.vector_norm(norms, dtype=torch.float64)) / math.sqrt(w.numel())
-        # Squares that are no float32 numbers are measured with more care.
-        representable = UNDERFLOW < size < math.inf
-        self.update[site] = self.sizes.note(size) if representable else self.sizes.add(w - site.weight)
+        if sized:
+            size = float(torch.linalg.vector_norm(norms, dtype=torch.float64)) / math.sqrt(w.numel())
+            # Squares that are no float32 numbers are measured with more care.
+            representable = UNDERFLOW < size < math.inf
+            self.update[site] = self.sizes.note(size) if representable else self.sizes.add(w - site.weight)
         self.effective[site] = self.sizes.add(out[0])
         shape = *x.shape[:-1], w.shape[0]
         total = site.result

@@ -90,10 +90,12 @@ class Trace(Pass):
     Args:
         parameters: by qualified name, each once.
         probe: what depends on the data.
+        alignments: whether they will be measured.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], probe: Any) -> None:
+    def __init__(self, parameters: Mapping[str, nn.Parameter], probe: Any, alignments: bool = True) -> None:
         super().__init__()
+        self._alignments = alignments
         self.calls: list[Call] = []
         self.primitives: list[Site | None] = []
         self._nodes: list[Node] = []
@@ -218,7 +220,7 @@ class Trace(Pass):
             others = [(i, v) for i, v in enumerate(values) if i != places[0]]
             if kind.fan_in is not None and len(others) == 1:
                 terms = kind.fan_in(*tensors)
-                site.fan_in = terms if terms > 1 else None
+                site.fan_in = terms if terms > 1 and self._alignments else None
                 site.keeps = terms > 1
             for i, v in others:
                 if v.moves:
