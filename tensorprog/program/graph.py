@@ -88,8 +88,9 @@ class Program:
 
     @property
     def positive(self) -> tuple[Exponent, ...]:
-        """What its symbols must keep positive: the sizes of its wide axes."""
-        return tuple(size for size in dict.fromkeys(a.size for a in self.growing) if size.symbols)
+        """What its symbols must keep positive: the sizes of its wide axes and numbers of layers side by side."""
+        sizes = dict.fromkeys(size for a in self.growing for size in (a.size, a.copies))
+        return tuple(size for size in sizes if size.symbols)
 
     def substitute(self, values: Mapping[str, Exponent]) -> Program:
         """The program with symbols replaced."""

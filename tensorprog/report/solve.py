@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tensorprog.derivation import ASSUMPTIONS
+from tensorprog.derivation import assumptions
 from tensorprog.report.document import Block, Bullets, Cell, Column, Document, Grid, Paragraph, Section
 from tensorprog.solve import Solutions
 
@@ -21,4 +21,6 @@ def solutions_document(found: Solutions) -> Document:
     else:
         blocks.append(Paragraph("There is no solution. These requirements exclude each other, and no fewer of them:"))
         blocks.append(Bullets("Conflict", found.conflict))
-    return Document.of(f"{found.setting}: {', '.join(found.free)}", [*blocks, Bullets("Assumes", ASSUMPTIONS)])
+    return Document.of(
+        f"{found.setting}: {', '.join(found.free)}", [*blocks, Bullets("Assumes", assumptions(found.setting))]
+    )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from tensorprog.derivation import ASSUMPTIONS
+from tensorprog.derivation import assumptions
 from tensorprog.report.html import inline
 from validation.measure import Quantity
 from validation.report import crossings, words
@@ -66,7 +66,7 @@ def html(validation: Validation, made: Provenance) -> str:
         made=made,
         minutes=made.seconds / 60,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        assumptions=ASSUMPTIONS,
+        assumptions=[*dict.fromkeys(a for c in cases_of(validation) for a in assumptions(c.base))],
         rule=words.RULE,
         limits=words.LIMITS,
         constants=[(c.name, c.constants) for c in cases_of(validation)],
