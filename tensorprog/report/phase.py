@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from tensorprog.errors import SettingError, Unsupported
@@ -130,8 +131,7 @@ def draw(
             solid_capstyle="butt",
         )
     for p, phase in d.corners:
-        strong = phase.learning in (Learning.FEATURE, Learning.MAXIMAL)
-        ax.plot(*_float(p), "o", ms=5 if strong else 3.5, color=LINES[phase.learning], zorder=3)
+        ax.plot(*_float(p), "o", ms=_size(phase.learning), color=LINES[phase.learning], zorder=3)
     if labels:
         for region in d.regions:
             _label(ax, d, region)
@@ -146,6 +146,11 @@ def draw(
         axis.set_major_formatter(lambda v, _: str(Fraction(v).limit_denominator(64)).replace("-", "\N{MINUS SIGN}"))
     ax.tick_params(labelsize=8)
     return ax
+
+
+def _size(learning: Learning | None) -> float:
+    """Of the dot at a corner."""
+    return 5 if learning in (Learning.FEATURE, Learning.MAXIMAL) else 3.5
 
 
 def _halves(span: float) -> Any:
@@ -217,22 +222,32 @@ def figure(panels: int) -> tuple[Any, list[Any]]:
     return fig, axes[:panels]
 
 
-def _legend(fig: Any, diagrams: Sequence[PhaseDiagram]) -> None:
+def _legend(fig: Any, diagrams: Sequence[PhaseDiagram]) -> int:
+    """The number of its rows."""
     from matplotlib.lines import Line2D
 
-    def handle(learning: Learning | None, regime: Regime) -> Any:
-        width = 2.4 if learning in (Learning.FEATURE, Learning.MAXIMAL) else 1.4
-        style = (0, (3.5, 1.3)) if regime is Regime.CONTROLLED_DIVERGENCE else "-"
-        return Line2D(
-            [], [], color=LINES[learning], lw=width, ls=style, label=f"on the line: {Phase(regime, learning)}"
-        )
+    def line(phase: Phase) -> Any:
+        width = 2.4 if phase.learning in (Learning.FEATURE, Learning.MAXIMAL) else 1.4
+        style = (0, (3.5, 1.3)) if phase.regime is Regime.CONTROLLED_DIVERGENCE else "-"
+        return Line2D([], [], color=LINES[phase.learning], lw=width, ls=style, label=f"on the line: {phase}")
 
-    kinds = dict.fromkeys((e.phase.learning, e.phase.regime) for d in diagrams for e in d.edges)
-    order = sorted(kinds, key=lambda k: (list(Regime).index(k[1]), list(Learning).index(k[0]) if k[0] else 9))
-    if order:
-        columns = 1 if len(diagrams) == 1 else 2  # a panel is about as wide as the longest label
-        handles = [handle(*k) for k in order]
-        fig.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    def dot(phase: Phase) -> Any:
+        size, told = _size(phase.learning), f"at the point: {phase}"
+        return Line2D([], [], color=LINES[phase.learning], marker="o", ms=size, ls="none", label=told)
+
+    def ordered(phases: Iterable[Phase]) -> list[Phase]:
+        classes = [*Learning, None]
+        return sorted(set(phases), key=lambda p: (list(Regime).index(p.regime), classes.index(p.learning)))
+
+    lines = ordered(e.phase for d in diagrams for e in d.edges)
+    # A corner is told where nothing else has its phase.
+    told = {*lines, *(r.phase for d in diagrams for r in d.regions)}
+    handles = [*map(line, lines), *map(dot, ordered(p for d in diagrams for _, p in d.corners if p not in told))]
+    if not handles:
+        return 0
+    columns = 1 if len(diagrams) == 1 else 2  # a panel is about as wide as the longest label
+    fig.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
+    return -(-len(handles) // columns)
 
 
 def save(diagrams: Sequence[PhaseDiagram], path: str | Path, *, title: str = "", dpi: int = 160) -> None:
@@ -251,8 +266,10 @@ def _figure(diagrams: Sequence[PhaseDiagram], title: str = "") -> Any:
     for d, ax in zip(diagrams, axes, strict=True):
         draw(d, ax)
         ax.set_box_aspect(1)
-    _legend(fig, diagrams)
-    fig.suptitle(title or diagrams[0].setting.program.label, fontsize=10)
+    lines = wrap(title or diagrams[0].setting.program.label, 58 * min(len(diagrams), 2))  # letters above a panel
+    fig.suptitle("\n".join(lines), fontsize=10)
+    more = max(0, len(lines) + _legend(fig, diagrams) - 2)
+    fig.set_figheight(fig.get_figheight() + 0.2 * more)
     return fig
 
 
