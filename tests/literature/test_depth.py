@@ -8,6 +8,7 @@ layer become lazy. Trained networks have their blocks one after the other.
 from __future__ import annotations
 
 import math
+import random
 from fractions import Fraction
 from typing import Any
 
@@ -62,6 +63,31 @@ def test_depth_mup(optimizer: str, rate: str, blocks: int) -> None:
     assert str(last["readout"].propagating) == "0"
     raised = parametrization("mup").where("hidden", c=Fraction(rate) - Fraction(1, 8))
     assert tp.derive(residual("1/2", "1/2", blocks), raised, optimizer=optimizer).regime.value == "catastrophic"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_number_of_groups_does_not_matter(seed: int) -> None:
+    """Random stable settings: further groups are like those before."""
+    draw = random.Random(seed)
+    depth, alpha = (Fraction(draw.choice(x)) for x in (("1/3", "1/2", "1"), ("1/2", "3/4", "1", "5/4")))
+    norm = draw.choice(("none", "rmsnorm"))
+    options = {"activation": draw.choice(("relu", "tanh", "identity")), "norm": norm, "plain_norm": norm != "none"}
+    optimizer = draw.choice(("adam", "sgd", "lion", "adagrad"))
+    edge = depth * (1 - 2 * alpha) if optimizer == "sgd" else 1 + depth * (1 - alpha)
+    scalings = parametrization("mup").where("hidden", c=edge + Fraction(draw.choice(("0", "1/4", "1/2"))))
+    two, three = (
+        tp.derive(residual(depth, alpha, n, **options), scalings, optimizer=optimizer, steps=2) for n in (2, 3)
+    )
+    assert (two.regime.value, two.regime, two.learning) == ("stable", three.regime, three.learning)
+    for before, after in zip(two.steps, three.steps, strict=True):
+        assert before.logits == after.logits
+        for end in ("in", "out"):
+            kinds = {
+                (x.activation, x.effective, x.propagating)
+                for step, count in ((before, 2), (after, 3))
+                for x in (step.sites[f"block.{i}.{end}"] for i in range(1, count + 1))
+            }
+            assert len(kinds) == 1
 
 
 @pytest.mark.parametrize(("alpha", "rate"), [("1/2", "5/4"), ("1", "1")])
