@@ -219,11 +219,12 @@ def _cells(s: Setting, needed: Iterable[str], start: Region) -> Iterator[Cell[st
 def _conflict(s: Setting, needed: Sequence[str], cells: Sequence[Cell[str | None]]) -> list[str]:
     """Requirements of which each is broken somewhere where all others hold.
 
-    One that can go without opening a solution is no part of it; only cells that were given up for its sake are asked
-    again.
+    Those that some cell was given up for exclude each other. One of them that can go without opening a solution is no
+    part of the conflict; only cells that were given up for its sake are asked again.
     """
-    conflict = list(needed)
-    for name in needed:
+    broken = {cell.result for cell in cells}
+    conflict = [name for name in needed if name in broken]
+    for name in tuple(conflict):
         fewer = [n for n in conflict if n != name]
         again: list[Cell[str | None]] = []
         for cell in cells:

@@ -157,6 +157,12 @@ def _empty(c: Conversion) -> Constant:
 
 
 def piece(c: Conversion, x: Any, dim: int, spans: Any, sizes: tuple[int, ...], siblings: Any = ()) -> Any:
+    """The part of a value from ``spans[i][0]`` to ``spans[i][1]`` along a dimension at the i-th width.
+
+    Args:
+        sizes: its lengths over the widths.
+        siblings: spans of the parts that the same call cuts, of which a weight is made of blocks.
+    """
     out: Dim = (Atom(sizes),) if set(sizes) != {1} else ()
     dims = c.replaced(x.dims, dim, out)
     if isinstance(x, Parameter):
