@@ -161,7 +161,7 @@ def piece(c: Conversion, x: Any, dim: int, spans: Any, sizes: tuple[int, ...], s
 
     Args:
         sizes: its lengths over the widths.
-        siblings: spans of the parts that the same call cuts, of which a weight is made of blocks.
+        siblings: lengths of all parts that the same call cuts: the blocks that a weight is made of.
     """
     out: Dim = (Atom(sizes),) if set(sizes) != {1} else ()
     dims = c.replaced(x.dims, dim, out)
