@@ -18,6 +18,7 @@ from tensorprog.exponent import Exponent
 from tensorprog.trace.examples import read
 from tensorprog.trace.export import pick
 from tensorprog.trace.model import Traced
+from tensorprog.trace.probe import several
 from validation.fit import Fit
 from validation.monitor import RefinedCheck
 from validation.verdict import Verdict, assess, rival_gap
@@ -174,8 +175,9 @@ def _sizes(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = traced.built.build(width)
-        made = optimizer(model)
-        several = made if isinstance(made, list | tuple) else [made]
+        made = several(optimizer(model))
+        for group in (group for one in made for group in one.param_groups):
+            group["lr"] = group.get("initial_lr", group["lr"])  # no schedule is stepped here
 
         def logits(output: Any) -> Tensor:
             found: Tensor = pick(output, traced.output)
@@ -186,6 +188,6 @@ def _sizes(
         for _ in range(step):
             model.zero_grad()
             loss(logits(model(*args, **keywords)), targets).backward()  # type: ignore[no-untyped-call]
-            for one in several:
+            for one in made:
                 one.step()
         return {(m.site, m.quantity.value): m.size for m in check.at(step) if m.quantity.value in QUANTITIES}

@@ -94,21 +94,32 @@ def _read(given: Given) -> tuple[Callable[[int], Any], dict[str, Any]]:
 
 
 def _executed(path: Path) -> dict[str, Any]:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name, root = _qualified(path.resolve())
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(TARGET, f"got {shortened(path)}; needs a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))
-    known = sys.modules.get(path.stem)
-    sys.modules[path.stem] = module  # dataclasses and the like look their module up
+    sys.path.insert(0, str(root))
+    known = sys.modules.get(name)
     try:
         with _own_code(f"{path} cannot be executed"):
+            if "." in name:
+                importlib.import_module(name.rpartition(".")[0])  # what its relative imports start from
+            sys.modules[name] = module  # dataclasses and the like look their module up
             spec.loader.exec_module(module)
     finally:
         sys.path.pop(0)
         if known is not None:
-            sys.modules[path.stem] = known
+            sys.modules[name] = known
     return vars(module)
+
+
+def _qualified(path: Path) -> tuple[str, Path]:
+    """The name of a file as a module, and the folder that it is imported from: the one outside of its packages."""
+    name, folder = path.stem, path.parent
+    while (folder / "__init__.py").is_file():
+        name, folder = f"{folder.name}.{name}", folder.parent
+    return name, folder
 
 
 @contextlib.contextmanager

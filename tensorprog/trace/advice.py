@@ -27,7 +27,18 @@ from tensorprog.trace.parametrization import Measured
 from tensorprog.trace.scalings import Target, bare, table, targets
 from tensorprog.trace.structure import structure
 
-__all__ = ["MAXIMAL", "Check", "ClaimError", "Departure", "Kind", "check", "decay_of", "entry_of", "gradients"]
+__all__ = [
+    "MAXIMAL",
+    "Check",
+    "ClaimError",
+    "Departure",
+    "Kind",
+    "check",
+    "decay_of",
+    "entry_of",
+    "gradients",
+    "merged",
+]
 
 MAXIMAL = ("mup", "mfp")
 """Claims under which nothing may grow: attention logits and logits of tied readouts are checked, too."""
@@ -206,12 +217,15 @@ def check(traced: Traced, claim: str | Parametrization | None = None) -> Check:
     found = [*_scalings(traced, wanted), *_epsilon(traced, reference), *_decay(traced, wanted, reference)]
     found += _clipping(traced, wanted, reference)
     if chosen.name in MAXIMAL:
-        mended = {d.where[0]: d.off for d in found if d.kind is Kind.MULTIPLIER and d.off is not None}
-        found += structure(traced.program, reference, mended)
-    merged = _merged(found)
-    merged.sort(key=lambda d: not d.fault)
+        kept = {
+            d.where[0] for d in found if d.kind is Kind.MULTIPLIER
+        }  # its multiplier is to be mended, not its entries
+        entries = {name: -(own[name].b if name in kept else t.b) for name, t in wanted.items()}
+        found += structure(traced.program, reference, entries)
+    departures = merged(found)
+    departures.sort(key=lambda d: not d.fault)
     largest = _largest(traced) if claim is None else None
-    return Check(traced, chosen, claim is not None, shift, tuple(merged), reference, largest)
+    return Check(traced, chosen, claim is not None, shift, tuple(departures), reference, largest)
 
 
 def _largest(traced: Traced) -> Maximal | Unsupported:
@@ -340,7 +354,7 @@ def _wrapped(departure: Departure) -> str:
     return fill(str(departure), LINE, initial_indent="  - ", subsequent_indent="    ", break_long_words=False)
 
 
-def _merged(found: list[Departure]) -> list[Departure]:
+def merged(found: list[Departure]) -> list[Departure]:
     """Departures that differ in the weight alone, as one."""
     groups: dict[tuple[Any, ...], list[str]] = {}
     first: dict[tuple[Any, ...], Departure] = {}

@@ -119,13 +119,21 @@ def build_models(build: Callable[[int], torch.nn.Module], widths: Sequence[int],
         raise SettingError("widths", widths, "needs at least two different positive integers")
     ns = tuple(sorted(ns))
     with torch.random.fork_rng(devices=[]):
-        examples = () if example is None else tuple(read(example, n) for n in ns)
+        examples = () if example is None else tuple(_example(example, n, seed) for n in ns)
     models = tuple(_models(build, ns, seed))
     shapes = {tuple(p.shape for p in m.parameters()) for m in models}
     if len(shapes) == 1:
         told = f"models of the same sizes at widths {', '.join(map(str, ns))}"
         raise SettingError("build", told, "needs at least one size that grows with the width")
     return Built(ns, models, examples or (made(models[0]),) * len(ns), build, seed)
+
+
+def _example(example: Any, width: int, seed: int) -> Inputs:
+    """What a user gave, the same draws at every width."""
+    import torch
+
+    torch.manual_seed(seed)
+    return read(example, width)
 
 
 def _models(build: Callable[[int], torch.nn.Module], widths: Sequence[int], seed: int) -> Iterator[torch.nn.Module]:

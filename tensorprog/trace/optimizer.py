@@ -10,7 +10,7 @@ from tensorprog.errors import SettingError
 from tensorprog.exponent import ZERO_SIZE, Exponent
 from tensorprog.optimizers import SGD, Adagrad, Adam, AdamW, Decayed, Lion, Muon, Optimizer, RMSProp, SignSGD, optimizer
 from tensorprog.trace.powers import Power, power_of
-from tensorprog.trace.probe import Probed, probe
+from tensorprog.trace.probe import Probed, probe, several
 
 if TYPE_CHECKING:
     import torch
@@ -176,13 +176,11 @@ def _settings(made: Any, model: torch.nn.Module, canonical: Mapping[str, str]) -
     """(class, group) of every parameter."""
     names = {id(p): canonical[n] for n, p in model.named_parameters()}
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    several = made if isinstance(made, list | tuple) else [made]
-    for opt in several:
-        groups = getattr(opt, "param_groups", None)
-        if groups is None:
-            raise SettingError("optimizer", type(opt).__name__, "needs a torch optimizer, or a list of them")
-        for group in groups:
+    for opt in several(made):
+        for group in opt.param_groups:
             settings = {k: v for k, v in group.items() if k != "params"}
+            if "initial_lr" in group:  # a schedule, which may begin at zero, multiplies this one
+                settings["lr"] = group["initial_lr"]
             for p in group["params"]:
                 if id(p) in names:
                     found[names[id(p)]] = (_kind(opt), settings)

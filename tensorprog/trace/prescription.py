@@ -15,7 +15,8 @@ from tensorprog.errors import SettingError, Unsupported
 from tensorprog.exponent import ZERO, Exponent, exponent
 from tensorprog.parametrizations import Parametrization
 from tensorprog.program import ONE
-from tensorprog.trace.advice import MAXIMAL, check, decay_of, entry_of, gradients
+from tensorprog.trace.advice import MAXIMAL, check, decay_of, entry_of, gradients, merged
+from tensorprog.trace.departure import Kind
 from tensorprog.trace.model import Traced
 from tensorprog.trace.powers import power_of
 from tensorprog.trace.scalings import targets
@@ -28,6 +29,10 @@ __all__ = ["WRAPPERS", "Prescription", "Scaling", "prescribe"]
 
 WRAPPERS = ("_fsdp_wrapped_module", "_orig_mod", "_checkpoint_wrapped_module", "module")
 """What wrapping adds to the paths of parameters."""
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Prescription:
         base_width: where nothing changes.
         scalings: by parameter name.
         aliases: further names of tied parameters.
-        code: what parameter groups cannot mend: multipliers in the code.
+        code: what parameter groups cannot mend: multipliers in the code, and inits of frozen parameters.
     """
 
     claim: str
@@ -77,16 +82,17 @@ class Prescription:
 
     def scaling(self, name: str) -> Scaling:
         """The powers of one parameter, by its name in the bare or the wrapped model."""
-        known = name in self.scalings or name in self.aliases  # a user's own module may have the name of a wrapper
-        bare = name if known else ".".join(part for part in name.split(".") if part not in WRAPPERS)
-        bare = self.aliases.get(bare, bare)
-        if bare not in self.scalings:
+        own = [*self.scalings, *self.aliases]
+        # A user's own module may have the name of a wrapper.
+        found = name if name in own else next((n for n in own if _unwrapped(n) == _unwrapped(name)), name)
+        found = self.aliases.get(found, found)
+        if found not in self.scalings:
             raise Unsupported(
                 f"a scaling of parameter {name!r}",
                 "it was no part of the traced model's logits",
                 "Trace the model that you train, or freeze the parameter.",
             )
-        return self.scalings[bare]
+        return self.scalings[found]
 
     def width(self, model: torch.nn.Module) -> int:
         """The width of a model, from the shapes of its parameters.
@@ -208,8 +214,11 @@ def prescribe(traced: Traced, base_width: int, claim: str | Parametrization = "m
                 "Split it into one parameter for each part.",
             )
     canonical = _aliases(traced)
-    found_in_code = structure(traced.program, result.reference, {}) if result.claim.name in MAXIMAL else ()
-    return Prescription(result.claim.name, base_width, found, canonical, tuple(map(str, found_in_code)))
+    entries = {name: -t.b for name, t in wanted.items()}
+    left = list(structure(traced.program, result.reference, entries)) if result.claim.name in MAXIMAL else []
+    frozen = {w.name for w in traced.program.weights if not w.trained}
+    left += [d for d in result.faults if d.kind is Kind.INIT and frozen.intersection(d.where)]
+    return Prescription(result.claim.name, base_width, found, canonical, tuple(map(str, merged(left))))
 
 
 def _shape(traced: Traced, name: str, base: int) -> tuple[tuple[int, ...], tuple[Exponent, ...]]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from tensorprog.trace.powers import Power, power_of
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Probed", "probe"]
+__all__ = ["Probed", "probe", "several"]
 
 FACTOR = 16.0
 """By which gradients, rates and weights are enlarged."""
@@ -84,6 +84,23 @@ def probe(make: Callable[[Any], Any], models: Sequence[torch.nn.Module], widths:
     return found
 
 
+def several(made: Any) -> list[Any]:
+    """The optimizers in what a user's function returns: one, a list, or with schedules as trainers take them.
+
+    Raises:
+        SettingError: for anything else.
+    """
+    if isinstance(made, Mapping) and "optimizer" in made:
+        return several(made["optimizer"])
+    if isinstance(made, list | tuple):
+        return [one for part in made for one in several(part)]
+    if hasattr(made, "param_groups"):
+        return [made]
+    if hasattr(made, "optimizer") and hasattr(made, "step"):  # a schedule of learning rates
+        return []
+    raise SettingError("optimizer", type(made).__name__, "needs a torch optimizer, or a list of them")
+
+
 def _steps(
     make: Callable[[Any], Any], model: torch.nn.Module, *, gradient: float = 1.0, rate: float = 1.0, weight: float = 1.0
 ) -> dict[str, torch.Tensor]:
@@ -97,15 +114,15 @@ def _steps(
             p.mul_(weight)
     try:
         made = make(trained)
-        several = made if isinstance(made, list | tuple) else [made]
+        optimizers = several(made)
         before = {}
         for k, (name, p) in enumerate(own.items()):
             before[name] = p.detach().clone()
             p.grad = gradient * _gradient(p, k)
-        for one in several:
+        for one in optimizers:
             for group in one.param_groups:
                 if group.get("lr") is not None:
-                    group["lr"] = group["lr"] * rate
+                    group["lr"] = group.get("initial_lr", group["lr"]) * rate
                 group["weight_decay"] = 0.0
             one.step()
     except Exception as error:  # whatever the user's optimizer raises

@@ -14,7 +14,7 @@ from typing import Any, cast
 from tensorprog.exponent import ZERO, ZERO_SIZE, Exponent
 from tensorprog.optimizers import Adam, AdamW, Clipped, Decayed, Gradient, Optimizer, Parameter, PerGroup
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
-from tensorprog.program import MatMul, Moment, Program, Repeat, Role, Rotate, Scaled, Site, Weight
+from tensorprog.program import Add, Instruction, MatMul, Moment, Program, Repeat, Role, Rotate, Scaled, Site, Weight
 from tensorprog.scale import Scale
 
 __all__ = ["Target", "bare", "degree", "logit_multiplier", "multiplier", "multipliers", "multiplying", "targets"]
@@ -66,14 +66,14 @@ def logit_multiplier(program: Program, index: int) -> Exponent:
     return sum((_scaling(program, i) for i in _of_logits(program, index)), ZERO)
 
 
-def _of_logits(program: Program, index: int) -> Iterator[int]:
+def _of_logits(program: Program, index: int, *passed: type[Instruction]) -> Iterator[int]:
     waiting = [index]
     while waiting:
         i = waiting.pop()
         ins = program.instructions[i]
         if isinstance(ins, Scaled):
             yield i
-        if isinstance(ins, Scaled | Moment | Rotate | Repeat):
+        if isinstance(ins, (Scaled, Moment, Rotate, Repeat, *passed)):
             waiting += ins.args
 
 
@@ -81,7 +81,7 @@ def multiplying(program: Program) -> set[int]:
     """The multipliers of weights, of attention logits and of logits that are a sum of features."""
     found = {i for s in program.sites for i in (*program.multipliers(s.product), *_before(program, s.product))}
     for index in (*(i for _, i in program.observed), program.output):
-        found.update(_of_logits(program, index))
+        found.update(_of_logits(program, index, Add))
     return found
 
 

@@ -10,68 +10,99 @@ from dataclasses import replace
 
 from tensorprog.derivation import Derivation
 from tensorprog.exponent import ZERO, Exponent
-from tensorprog.program import Data, Moment, Program, Scaled, Site
+from tensorprog.program import Add, Data, MatMul, Moment, Program, Scaled, Site
 from tensorprog.trace.departure import Departure, Kind
 from tensorprog.trace.scalings import logit_multiplier, multiplier, multiplying
 
 __all__ = ["structure"]
 
 
-def structure(program: Program, reference: Derivation, mended: Mapping[str, Exponent]) -> Iterator[Departure]:
+def structure(program: Program, reference: Derivation, entries: Mapping[str, Exponent]) -> Iterator[Departure]:
     """What is not Theta(1) although every weight is scaled as claimed.
+
+    A sum over n features that training aligns is n times as large as one of them; what follows from one that grows is
+    not told again.
 
     Args:
         reference: the derivation of the program with the claim's weights.
-        mended: by weight, what is too large of a multiplier that is to be mended in place of the weight itself.
+        entries: the size of every weight's entries, with the changes that are told of the weights themselves.
     """
-    for d in _departures(program, reference, mended):
+    found = [*_attention(program, reference), *_logits(program), *_readouts(program, entries)]
+    found += _unattributed(program, reference)
+    for d in found or _growing(program, reference):
         yield replace(d, in_code=True)
 
 
-def _departures(program: Program, reference: Derivation, mended: Mapping[str, Exponent]) -> Iterator[Departure]:
-    steps = reference.steps
+def _attention(program: Program, reference: Derivation) -> Iterator[Departure]:
     for name, index in program.observed:
-        top = max(s.sites[name].activation for s in steps)
-        if top > ZERO:
-            power = logit_multiplier(program, index)
-            usual = power == Exponent(-1) / 2 and top == Exponent(1) / 2
-            told = "scale them by 1/d, not 1/sqrt(d), d the head dimension" if usual else f"multiply them by n^({-top})"
-            mend = f"The attention logits grow as n^({top}): {told}"
-            yield Departure(Kind.MULTIPLIER, (name,), power, power - top, mend)
-    summed = _summed(program)
-    if summed is not None:
-        power = logit_multiplier(program, program.output)
-        if power != -summed:
-            mend = f"A sum of n^({summed}) features, which training aligns: multiply it by n^({-summed - power})"
-            yield Departure(Kind.MULTIPLIER, ("the logits",), power, -summed, mend)
-            return
+        power, summed = _contracted(program, index)
+        if summed == ZERO or power <= -summed or _top(reference, index) <= ZERO:
+            continue
+        off = power + summed
+        usual = (power, off) == (Exponent(-1) / 2, Exponent(1) / 2)
+        told = "scale them by 1/d, not 1/sqrt(d), d the head dimension" if usual else f"multiply them by n^({-off})"
+        mend = f"The attention logits grow as n^({off}): {told}"
+        yield Departure(Kind.MULTIPLIER, (name,), power, -summed, mend)
+
+
+def _logits(program: Program) -> Iterator[Departure]:
+    """Logits that are a sum of features, without a readout."""
+    power, summed = _contracted(program, program.output)
+    if summed != ZERO and power != -summed:
+        mend = f"A sum of n^({summed}) features, which training aligns: multiply it by n^({-summed - power})"
+        yield Departure(Kind.MULTIPLIER, ("the logits",), power, -summed, mend)
+
+
+def _contracted(program: Program, index: int) -> tuple[Exponent, Exponent]:
+    """Of a value that sums products of features, perhaps with a bias: its multiplier, and the number of them."""
+    ins = program.instructions[index]
+    match ins:
+        case Moment():
+            axis = ins.over or ins.axis
+            return logit_multiplier(program, index), axis.size if axis.wide else ZERO
+        case Scaled():
+            power, summed = _contracted(program, ins.args[0])
+            return power + ins.exponent, summed
+        case Add():
+            return max((_contracted(program, x) for x in ins.args), key=lambda found: found[1])
+    return ZERO, ZERO
+
+
+def _readouts(program: Program, entries: Mapping[str, Exponent]) -> Iterator[Departure]:
+    """Later uses of a tied weight, as a readout."""
     for site in program.sites:
-        # A tied weight whose own multiplier is to be mended is larger than the reference's at its other uses.
-        top = _top(reference, max(program.multipliers(site.product), default=site.product))
-        top = top + (mended.get(site.weight.name, ZERO) if site.name != site.weight.name else ZERO)
-        if top > ZERO and site.weight.into.name != "one" and not _explained(program, site, reference):
-            mend = f"It grows as n^({top}) with all weights scaled as claimed: multiply it by n^({-top})"
-            power = multiplier(program, site)
-            yield Departure(Kind.MULTIPLIER, (site.name,), power, power - top, mend)
-            return
-    yield from _unattributed(program, reference)
+        ins, w = program.instructions[site.product], site.weight
+        assert isinstance(ins, MatMul)
+        out, into = ins.axes
+        if site.name == w.name or out.wide or not into.wide or entries[w.name].infinite:
+            continue
+        power, aligned = multiplier(program, site), into.size + entries[w.name]
+        if power + aligned > ZERO:
+            off = power + aligned
+            mend = f"It grows as n^({off}) with all weights scaled as claimed: multiply it by n^({-off})"
+            yield Departure(Kind.MULTIPLIER, (site.name,), power, -aligned, mend)
 
 
-def _summed(program: Program) -> Exponent | None:
-    """The number of features that the logits sum, where no weight does."""
-    ins = program.instructions[program.output]
-    while isinstance(ins, Scaled):
-        ins = program.instructions[ins.args[0]]
-    if not isinstance(ins, Moment):
-        return None
-    axis = ins.over or ins.axis
-    return axis.size if axis.wide else None
+def _growing(program: Program, reference: Derivation) -> Iterator[Departure]:
+    """The first site that grows, when it does first."""
+    for step in reference.path.steps:
+        for site in program.sites:
+            top = step.now[_end(program, site)].top
+            if top > ZERO and site.weight.into.name != "one" and step.now[_read(program, site)].top <= ZERO:
+                mend = f"It grows as n^({top}) with all weights scaled as claimed: multiply it by n^({-top})"
+                power = multiplier(program, site)
+                yield Departure(Kind.MULTIPLIER, (site.name,), power, power - top, mend)
+                return
 
 
-def _explained(program: Program, site: Site, reference: Derivation) -> bool:
-    """Whether something before it has grown already."""
+def _end(program: Program, site: Site) -> int:
+    """A site's product with its multipliers."""
+    return max(program.multipliers(site.product), default=site.product)
+
+
+def _read(program: Program, site: Site) -> int:
     (x,) = program.instructions[site.product].args
-    return _top(reference, x) > ZERO
+    return x
 
 
 def _top(reference: Derivation, index: int) -> Exponent:

@@ -168,3 +168,13 @@ def test_bad_input(run: Run, model: str, arguments: tuple[str, ...], line: str) 
     assert len(lines) == 1
     assert lines[0].startswith("tensorprog check: ")
     assert line.format(model) in lines[0]
+
+
+def test_a_file_in_a_package(run: Run, tmp_path: Path) -> None:
+    """Its relative imports work."""
+    package = tmp_path / "package_of_models"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "layers.py").write_text(MODEL)
+    (package / "model.py").write_text("from .layers import build, example, mup as optimizer")
+    assert run("check", f"{package}/model.py:build", "--claim", "mup").code == 0

@@ -145,3 +145,20 @@ def test_assertion_as_in_a_test() -> None:
     assert assert_parametrization(build, optimizer=mup_adam, loss="ce", claim="maximal-bounded").holds
     with pytest.raises(AssertionError, match=r"(?s)claim mup: 1 departure\n.*scale them by 1/d, not 1/sqrt\(d\)"):
         assert_parametrization(GPT, optimizer=mup_adam, loss="ce", claim="mup")
+
+
+def scheduled(model: nn.Module) -> Any:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1.0 / model[0].out_features)
+    return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: t / 10)}
+
+
+def test_a_schedule_that_begins_at_zero() -> None:
+    """As trainers take them; the rate is the one that the schedule multiplies."""
+    traced = tp.trace(mlp, WIDTHS, optimizer=scheduled)
+    assert {str(-abc.c) for abc in traced.parametrization.table.values()} == {"-1"}
+    pair = tp.trace(mlp, WIDTHS, optimizer=lambda m: tuple(scheduled(m).values()))
+    assert pair.derivation.steps == traced.derivation.steps
+
+
+def test_random_examples_are_the_same_at_every_width() -> None:
+    assert tp.trace(mlp, WIDTHS, example=lambda n: torch.randn(4, 8)).program == tp.trace(mlp, WIDTHS).program

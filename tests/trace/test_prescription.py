@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -108,6 +109,26 @@ def test_several_optimizers_and_tied_weights() -> None:
     muon = tp.torch.param_groups(model, rules, lr=0.1, entry="muon")
     assert sum(len(g["params"]) for g in muon) == 4
     assert all(p.dim() == 2 for g in muon for p in g["params"])
+
+
+def test_fused_matrices_get_one_epsilon_and_what_is_left_is_told() -> None:
+    """Attention logits over sqrt(d) in the code: the parts of a fused matrix have gradients of several sizes."""
+    model = partial(GPT, blocks=2)
+    for optimizer in ("adam", "sgd"):
+        rules = tp.torch.prescribe(model, base_width=BASE, example=TOKENS, optimizer=optimizer)
+        (told,) = rules.code
+        assert told.startswith("multiplier of h.0.attn.logits, h.1.attn.logits: n^(-1/2), should be n^(-1)")
+        if optimizer == "adam":
+            assert str(rules.scaling("h.0.attn.c_attn.weight").epsilon) == "-3/4"
+            assert str(rules.scaling("h.1.attn.c_attn.weight").epsilon) == "-1"
+
+
+def test_a_module_that_has_the_name_of_a_wrapper() -> None:
+    def build(n: int) -> nn.Module:
+        return nn.Sequential(OrderedDict(module=nn.Linear(8, n), submodule=nn.Linear(n, 5)))
+
+    rules = tp.torch.prescribe(build, base_width=BASE, example=VECTORS, optimizer="sgd")
+    assert sum(len(g["params"]) for g in tp.torch.param_groups(nn.DataParallel(build(128)), rules, lr=0.1)) == 4
 
 
 def slopes(prescribed: bool) -> dict[str, float]:
