@@ -217,9 +217,8 @@ def check(traced: Traced, claim: str | Parametrization | None = None) -> Check:
     found = [*_scalings(traced, wanted), *_epsilon(traced, reference), *_decay(traced, wanted, reference)]
     found += _clipping(traced, wanted, reference)
     if chosen.name in MAXIMAL:
-        kept = {
-            d.where[0] for d in found if d.kind is Kind.MULTIPLIER
-        }  # its multiplier is to be mended, not its entries
+        # Where a multiplier is to be mended, entries stay.
+        kept = {d.where[0] for d in found if d.kind is Kind.MULTIPLIER}
         entries = {name: -(own[name].b if name in kept else t.b) for name, t in wanted.items()}
         found += structure(traced.program, reference, entries)
     departures = merged(found)
