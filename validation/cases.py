@@ -146,6 +146,7 @@ def _registered() -> Iterator[Case]:
 
 NETWORKS: Mapping[str, Program] = {
     "resnet-mlp": resnet_mlp(blocks=2, norm="rmsnorm"),
+    "deep": resnet_mlp(blocks=1, depth_exponent="1/2", branch_exponent="-1/2"),
     "llama": transformer(blocks=1, activation="silu", norm="rmsnorm", positions="rotary", gated_mlp=True, grouped=True),
     "zero-query": transformer(blocks=1, head_dim_exponent=1, attention_scale="1/d", zero_query=True),
     "qk-norm": transformer(blocks=1, qk_norm="shared"),
