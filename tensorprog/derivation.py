@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tensorprog.alignment import DERIVED
 from tensorprog.errors import SettingError, UnknownName
 from tensorprog.explain import Explanation, explanation
-from tensorprog.exponent import ZERO, Exponent
+from tensorprog.exponent import Exponent
 from tensorprog.program import Program, Site
 from tensorprog.regimes import Finding, Learning, Regime, Verdict
 from tensorprog.report.notebook import Display
@@ -52,7 +52,7 @@ def assumptions(s: Setting, path: Trajectory | None = None) -> tuple[str, ...]:
     if len(s.program.independent) < len(s.program.weights):
         general = tuple(text.replace(", number of classes", "") for text in general)
         given.append(VOCABULARY)
-    if any(axis.copies != ZERO for axis in s.program.growing):
+    if any(w.side_by_side for w in s.program.weights):
         general = tuple(text.replace("depth, batch size", "batch size") for text in general)
         given.append(DEPTH)
     return (*general, *given, *([repeated] if copies else []))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tensorprog.exponent import Exponent
 
 __all__ = [
+    "BeyondRules",
     "Concentrated",
     "Exploding",
     "ExponentError",
@@ -70,7 +71,20 @@ class Unsupported(TensorprogError, NotImplementedError):
         super().__init__(f"{what} is not supported: {why}. {instead}")
 
 
-class Concentrated(Unsupported):
+class BeyondRules(Unsupported):
+    """Values so large that no power of n describes what follows; smaller learning rates have exponents.
+
+    Args:
+        top: the exponent of what is too large.
+        limit: why larger learning rates have none.
+    """
+
+    def __init__(self, what: str, why: str, instead: str, *, top: Exponent, limit: str) -> None:
+        self.top, self.limit = top, limit
+        super().__init__(what, why, instead)
+
+
+class Concentrated(BeyondRules):
     """A softmax over a growing axis whose logits diverge.
 
     Args:
@@ -79,17 +93,16 @@ class Concentrated(Unsupported):
     """
 
     def __init__(self, over: str, top: Exponent, instead: str) -> None:
-        self.over, self.top = over, top
-        what = f"a softmax over a growing number of {over} with logits n^({top})"
-        super().__init__(what, "it concentrates on a vanishing share of them", instead)
+        super().__init__(
+            f"a softmax over a growing number of {over} with logits n^({top})",
+            "it concentrates on a vanishing share of them",
+            instead,
+            top=top,
+            limit=f"a softmax over a growing number of {over} concentrates there",
+        )
 
-    @property
-    def limit(self) -> str:
-        """Why larger learning rates have no exponents."""
-        return f"a softmax over a growing number of {self.over} concentrates there"
 
-
-class Exploding(Concentrated):
+class Exploding(BeyondRules):
     """An exponential whose argument diverges: no power of n is as large.
 
     Args:
@@ -97,16 +110,13 @@ class Exploding(Concentrated):
     """
 
     def __init__(self, top: Exponent) -> None:
-        self.top = top
-        instead = "Take rates at which it stays bounded; of logits, take a softmax, which has a rule of its own."
-        Unsupported.__init__(
-            self, f"an exponential of values n^({top})", "no power of n is as large as its largest values", instead
+        super().__init__(
+            f"an exponential of values n^({top})",
+            "no power of n is as large as its largest values",
+            "Take rates at which it stays bounded; of logits, take a softmax, which has a rule of its own.",
+            top=top,
+            limit="the argument of an exponential diverges there",
         )
-
-    @property
-    def limit(self) -> str:
-        """Why larger learning rates have no exponents."""
-        return "the argument of an exponential diverges there"
 
 
 class RegionError(TensorprogError, ValueError):

@@ -111,7 +111,7 @@ class _Adapter:
                 "the factors of one adapter reach the rows of all tokens",
                 "Adapt other weights, or take vocabulary_exponent=0.",
             )
-        if any(axis.copies != ZERO for axis in (w.out, w.into)):
+        if w.side_by_side:
             raise Unsupported(
                 f"lora on {w.name} of a growing depth",
                 "the factors of one adapter would be shared by all blocks",

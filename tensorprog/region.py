@@ -9,18 +9,17 @@ non-empty ``{g_i > 0}`` iff ``f = l_0 + sum_i l_i g_i`` with all ``l_i >= 0``.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from tensorprog.errors import RegionError, Undecided
-from tensorprog.exponent import INFINITE, ZERO, Exponent, Linear, Table, current_region, exponent, symbol
+from tensorprog.exponent import INFINITE, ZERO, Exponent, Linear, Table, current_region, symbol
 from tensorprog.simplex import combine, minimum
 
-__all__ = ["Cell", "Chart", "Region", "assuming", "assumptions", "explore", "explored", "interval", "run_at"]
+__all__ = ["Cell", "Chart", "Region", "assuming", "explore", "explored", "interval", "run_at"]
 
 T = TypeVar("T")
 
@@ -353,59 +352,3 @@ def run_at(run: Callable[[Region], T], region: Region, witness: Mapping[str, Exp
     with assuming(chart):
         result = run(region)
     return Cell(chart.region, result)
-
-
-def assumptions(conditions: Iterable[Any]) -> list[Region]:
-    """Regions described by conditions such as ``"r <= 0"``, ``"b >= c"``, ``"c = 1"`` or sympy relations.
-
-    A closed condition gives two regions, its interior and its boundary, because regions are open.
-
-    Raises:
-        RegionError: where a condition is not an affine (in)equality or no point satisfies them all.
-    """
-    regions = [Region()]
-    for condition in conditions:
-        form, kind = _condition(condition)
-        cut: list[Region] = []
-        for region in regions:
-            local = form.substitute(region.substitution)
-            if not local.coefficients:
-                if (local.const > 0 and kind != "=") or (not local.const and kind != ">"):
-                    cut.append(region)
-                continue
-            if kind != "=":
-                cut.append(region.where(local))
-            if kind != ">":
-                cut.append(region.where_zero(local))
-        regions = [region for region in cut if not region.is_empty()]
-    if not regions:
-        raise RegionError(f"no point satisfies the assumptions {', '.join(map(str, conditions))}")
-    return regions
-
-
-_KINDS: dict[type, tuple[int, str]] = {
-    ast.Gt: (1, ">"),
-    ast.GtE: (1, ">="),
-    ast.Lt: (-1, ">"),
-    ast.LtE: (-1, ">="),
-    ast.Eq: (1, "="),
-}
-
-
-def _condition(condition: Any) -> tuple[Exponent, str]:
-    """A condition as (form, kind): form > 0, form >= 0 or form = 0."""
-    text = str(condition)
-    if type(condition).__name__ == "Equality":  # sympy prints Eq(a, b)
-        text = f"{condition.lhs} == {condition.rhs}"
-    if "==" not in text and ">=" not in text and "<=" not in text:
-        text = text.replace("=", "==")
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
-        tree = None
-    if not isinstance(tree, ast.Compare) or len(tree.ops) != 1 or type(tree.ops[0]) not in _KINDS:
-        raise RegionError(f"assumption {text!r} is not an inequality; write for example 'r <= 0' or 'b > c'")
-    sign, kind = _KINDS[type(tree.ops[0])]
-    left = exponent(ast.unparse(tree.left), f"assumption {text!r}")
-    right = exponent(ast.unparse(tree.comparators[0]), f"assumption {text!r}")
-    return (left - right) * sign, kind

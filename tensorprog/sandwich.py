@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from tensorprog.errors import Concentrated, Undecided
+from tensorprog.errors import BeyondRules, Undecided
 from tensorprog.exponent import current_region, known_le
 from tensorprog.region import Chart, assuming
 from tensorprog.trajectory import Trajectory
@@ -50,6 +50,6 @@ def uncut(ask: Callable[[], T | None]) -> T | None:
     """What a computation finds without cutting the region in force; None where it would have to, or there is none."""
     here = current_region.get()
     if isinstance(here, Chart):
-        with assuming(Chart(here.region, cuts=False)), suppress(Undecided, Concentrated):
+        with assuming(Chart(here.region, cuts=False)), suppress(Undecided, BeyondRules):
             return ask()
     return None

@@ -9,6 +9,7 @@ from typing import Any
 
 from tensorprog.alignment import DERIVED, Alignment, alignment
 from tensorprog.bound import Bound
+from tensorprog.conditions import assumptions
 from tensorprog.depth import trajectory
 from tensorprog.errors import SettingError, Undecided, Unsupported
 from tensorprog.exponent import INFINITE, ZERO, Exponent, ExponentLike, exponent
@@ -16,7 +17,7 @@ from tensorprog.losses import LOSSES, Loss, loss
 from tensorprog.optimizers import SGD, Optimizer, optimizer
 from tensorprog.parametrizations import ABC, Parametrization, parametrization
 from tensorprog.program import Program, Weight
-from tensorprog.region import Chart, Region, assuming, assumptions
+from tensorprog.region import Chart, Region, assuming
 from tensorprog.trajectory import PATIENCE, Step, Trajectory, Watch
 
 __all__ = ["Setting", "setting"]
@@ -204,7 +205,7 @@ def _consistent(s: Setting) -> None:
 def _growing_depth(s: Setting) -> None:
     """Layers side by side are one matrix of the program: a step must treat their entries one by one."""
     for w in s.program.weights:
-        if w.trained and any(axis.copies != ZERO for axis in (w.out, w.into)) and not s.optimizer.by_rows(w):
+        if w.trained and w.side_by_side and not s.optimizer.by_parts(w):
             raise Unsupported(
                 f"the optimizer {s.optimizer} over a growing depth",
                 f"it would take {w.name} of all blocks for one matrix",
@@ -223,7 +224,7 @@ def _growing_classes(s: Setting) -> None:
                 "it depends on more than the label's logit and the normaliser of the others",
                 f"Take {' or '.join(k for k, entry in LOSSES.items() if entry.of_softmax)}, or vocabulary_exponent=0.",
             )
-        if w.trained and not s.optimizer.by_rows(w):
+        if w.trained and not s.optimizer.by_parts(w):
             raise Unsupported(
                 f"the optimizer {s.optimizer} over a growing vocabulary",
                 f"its step of one row of {w.like.name} depends on the n^({w.out.size}) others",

@@ -19,7 +19,7 @@ from typing import Any
 
 from tensorprog.alignment import DERIVED, Alignment
 from tensorprog.bound import Bound
-from tensorprog.errors import Concentrated, SettingError, UnknownName
+from tensorprog.errors import BeyondRules, SettingError, UnknownName
 from tensorprog.exponent import ZERO, Exponent
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
@@ -210,7 +210,7 @@ def _cells(s: Setting, needed: Iterable[str], start: Region) -> Iterator[Cell[st
     def run(region: Region) -> str | None:
         try:
             return _breach(s.at(region.substitution), required)
-        except Concentrated:
+        except BeyondRules:
             return NO_RULES  # nothing that is known to be bounded
 
     return explored(run, start)
@@ -281,7 +281,7 @@ def _breach(s: Setting, needed: frozenset[str]) -> str | None:
         return broken
     try:
         upper = s.trajectory(watch=divergence(program), bound=Bound.UPPER)
-    except Concentrated:  # an upper bound may where nothing does
+    except BeyondRules:  # an upper bound may where nothing does
         return verdict(s.trajectory(watch=watch))
     lower = s.trajectory(watch=watch, bound=Bound.LOWER)
     if lower.stopped and agree(s, lower, upper, until=len(lower.steps)):

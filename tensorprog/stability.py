@@ -14,7 +14,7 @@ from typing import Any
 
 from tensorprog.alignment import Alignment
 from tensorprog.bound import Bound
-from tensorprog.errors import Concentrated, Unsupported
+from tensorprog.errors import BeyondRules, Unsupported
 from tensorprog.exponent import INFINITE, ZERO, ZERO_SIZE, Exponent, symbol
 from tensorprog.losses import Loss
 from tensorprog.optimizers import Optimizer
@@ -227,7 +227,7 @@ def _probe(base: Setting, bounded: Bounded, region: Region) -> _Probe:
     for bound in (Bound.LOWER, Bound.EXACT) if s.optimizer.monotone else (Bound.EXACT,):
         try:
             path = s.trajectory(stop=lambda step: bool(excess(step)), bound=bound)
-        except Concentrated as error:
+        except BeyondRules as error:
             return _Probe(False, (error.top,), error.limit)
         if path.stopped:
             return _Probe(False, excess(path.steps[-1]))

@@ -22,13 +22,13 @@ from tensorprog.cli.training import (
     read_optimizers,
     split_groups,
 )
+from tensorprog.conditions import assumptions
 from tensorprog.errors import SettingError, TensorprogError
 from tensorprog.exponent import Exponent, exponent
 from tensorprog.nonlinearities import NONLINEARITIES
 from tensorprog.optimizers import optimizer
 from tensorprog.parametrizations import PARAMETRIZATIONS, Parametrization, parametrization
 from tensorprog.program import Program, Weight
-from tensorprog.region import assumptions
 from tensorprog.setting import MAX_STEPS, Setting, setting
 
 __all__ = [

@@ -213,9 +213,9 @@ def _numbers(text: str) -> bool:
     return text.replace(",", "").isdecimal()
 
 
-FINITE = "there is no such option: a derivation is for a fixed number. "
 NOT_AXES = {
-    "--batch": FINITE + "There are no rules for a batch that grows with n; its size as it is changes constants only",
+    "--batch": "there is no such option: a derivation is for a fixed number. There are no rules for a batch that grows "
+    "with n; its size as it is changes constants only",
     "--depth": "there is no such option: give --hidden-layers or --blocks, or --depth-exponent for a depth that grows",
     "--width": "there is no such option: the width is n itself; validate and sweep train at --widths",
 }

@@ -72,8 +72,8 @@ class Optimizer(Protocol):
             width: the number n of which options are exponents.
         """
 
-    def by_rows(self, weight: Weight) -> bool:
-        """Whether the rows of a weight take the same steps as a matrix of their own, up to a factor for the network."""
+    def by_parts(self, weight: Weight) -> bool:
+        """Whether some rows or columns of a weight take the steps of a matrix of their own, up to a factor for all."""
 
     def treatment(self, weight: Weight) -> object:
         """What options say of this weight: equal for weights that are treated alike."""
@@ -125,8 +125,8 @@ class Entry(Options):
     def perturbation(self, network: Sequence[Parameter]) -> Parts:
         return {}
 
-    def by_rows(self, weight: Weight) -> bool:
-        """Elementwise entries take them as rows."""
+    def by_parts(self, weight: Weight) -> bool:
+        """Elementwise entries do."""
         return self.elementwise
 
     def treatment(self, weight: Weight) -> object:

@@ -58,9 +58,9 @@ class PerGroup(Entry):
         """Every group is."""
         return all(o.elementwise for o in self.choice.values())
 
-    def by_rows(self, weight: Weight) -> bool:
+    def by_parts(self, weight: Weight) -> bool:
         chosen = self.choice.get(weight)
-        return chosen is not None and chosen.by_rows(weight)
+        return chosen is not None and chosen.by_parts(weight)
 
     def treatment(self, weight: Weight) -> object:
         chosen = self.choice.get(weight)

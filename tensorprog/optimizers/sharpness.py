@@ -59,8 +59,8 @@ class SAM(Wrapper):
         assert isinstance(self.layer_exponents, ByRole)
         return self.layer_exponents.get(weight) or ZERO
 
-    def by_rows(self, weight: Weight) -> bool:
-        return super().by_rows(weight) and not self.layerwise
+    def by_parts(self, weight: Weight) -> bool:
+        return super().by_parts(weight) and not self.layerwise
 
     def treatment(self, weight: Weight) -> object:
         return self.layer_exponent(weight), super().treatment(weight)

@@ -42,8 +42,8 @@ class Wrapper(Entry):
     def perturbation(self, network: Sequence[Parameter]) -> Parts:
         return self.base.perturbation(network)
 
-    def by_rows(self, weight: Weight) -> bool:
-        return self.base.by_rows(weight)
+    def by_parts(self, weight: Weight) -> bool:
+        return self.base.by_parts(weight)
 
     def treatment(self, weight: Weight) -> object:
         return self.base.treatment(weight)

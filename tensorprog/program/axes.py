@@ -113,6 +113,11 @@ class Weight:
         return hash(self.name)
 
     @property
+    def side_by_side(self) -> bool:
+        """Whether it is the matrices of a growing number of layers."""
+        return self.out.copies != ZERO or self.into.copies != ZERO
+
+    @property
     def role(self) -> Role:
         if self.like is not None:
             return self.like.role

@@ -34,7 +34,6 @@ class Departure:
             threshold; -oo for a learning rate of zero, in place of which no other is known: wanted is None.
         mend: what to change.
         fault: False for what is worth knowing but breaks no claim.
-        in_code: only the model's code can mend it, no parameter group.
     """
 
     kind: Kind
@@ -43,7 +42,6 @@ class Departure:
     wanted: Exponent | None
     mend: str
     fault: bool = True
-    in_code: bool = False
 
     @property
     def off(self) -> Exponent | None:

@@ -195,8 +195,9 @@ class _Search:
         at_rest = self.setting({})
         start = at_rest.trajectory(stop=lambda step: True).steps[0]
         over = [i for i in sorted(self.program.read_values()) if start.now[i].exceeds(ZERO)]
-        over += [i for _, i in (*self.program.observed, ("", self.program.output)) if self.bounded is _strict
-                 and start.now[i].exceeds(ZERO)]  # fmt: skip
+        if self.bounded is _strict:
+            logits = [*(i for _, i in self.program.observed), self.program.output]
+            over += [i for i in logits if start.now[i].exceeds(ZERO)]
         if over:
             told, size = _told(self.program, over[0]), start.now[over[0]].top
             raise Unsupported(

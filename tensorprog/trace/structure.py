@@ -6,7 +6,6 @@ Attention logits, logits that are a sum over features, tied readouts, and multip
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 
 from tensorprog.derivation import Derivation
 from tensorprog.exponent import ZERO, Exponent
@@ -29,8 +28,7 @@ def structure(program: Program, reference: Derivation, entries: Mapping[str, Exp
     """
     found = [*_attention(program, reference), *_logits(program), *_readouts(program, entries)]
     found += _unattributed(program, reference)
-    for d in found or _growing(program, reference):
-        yield replace(d, in_code=True)
+    yield from found or _growing(program, reference)
 
 
 def _attention(program: Program, reference: Derivation) -> Iterator[Departure]:

@@ -402,26 +402,3 @@ def test_accepted_lists_of_large_networks_stay_short(run: Run) -> None:
 def test_line_breaks_in_values_do_not_break_the_line(run: Run) -> None:
     said = run("predict", "--loss", "c\ne\r\x1b[31m")
     assert said.err == f"tensorprog predict: --loss: got 'c\\ne\\r\\x1b[31m'; accepted are {LOSSES}\n"
-
-
-@pytest.mark.parametrize("verb", ["predict", "table", "max-lr", "explain", "validate"])
-def test_help_has_an_example(run: Run, verb: str) -> None:
-    said = run(verb, "--help")
-    assert (said.code, said.err) == (0, "")
-    assert f"\nexample:\n  tensorprog {verb} " in said.out
-
-
-def test_examples_of_the_help_work(run: Run, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    from tensorprog.cli.main import VERBS
-
-    monkeypatch.chdir(tmp_path)
-    for name, verb in VERBS.items():
-        if name not in ("validate", "sweep", "check"):  # check: tests/cli/test_check.py
-            assert run(*shlex.split(verb.example)[1:]).code == 0
-
-
-def test_the_overview_lists_the_verbs(run: Run) -> None:
-    said = run("--help")
-    assert said.code == 0
-    for verb in ("predict", "table", "max-lr", "explain", "validate", "sweep"):
-        assert f"\n  {verb} " in said.out

@@ -74,10 +74,3 @@ def test_bad_input_is_one_line(
     assert said.err.startswith(f"tensorprog crossing: {message}")
     assert said.err.count("\n") == 1
     assert message.endswith((" ", ",", "are")) or said.err == f"tensorprog crossing: {message}\n"
-
-
-def test_help_has_an_example(run: Run) -> None:
-    said = run("crossing", "--help")
-    assert (said.code, said.err) == (0, "")
-    assert "\nexample:\n  tensorprog crossing " in said.out
-    assert "\n  crossing " in run("--help").out

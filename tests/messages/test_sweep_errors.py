@@ -78,10 +78,3 @@ def test_unknown_options_list_the_known_ones(run: Run) -> None:
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("tensorprog sweep: --learning-rate: no such option; accepted are --widths, --seeds, ")
     assert "--free" not in said.err
-
-
-def test_help_has_an_example(run: Run) -> None:
-    said = run("sweep", "--help")
-    assert (said.code, said.err) == (0, "")
-    assert "\nexample:\n  tensorprog sweep " in said.out
-    assert "\n  sweep " in run("--help").out

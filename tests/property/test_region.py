@@ -11,9 +11,10 @@ import sympy
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from tensorprog.conditions import assumptions
 from tensorprog.errors import TensorprogError, Undecided
 from tensorprog.exponent import Exponent, exponent, largest, symbol
-from tensorprog.region import Region, assuming, assumptions, explore, interval, run_at
+from tensorprog.region import Region, assuming, explore, interval, run_at
 from tests.property.strategies import form, points, rationals
 
 Point = dict[str, Exponent]

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tensorprog as tp
+from tensorprog.conditions import assumptions
 from tensorprog.errors import RegionError, Undecided
 from tensorprog.exponent import Exponent, exponent
-from tensorprog.region import Region, assumptions, explore
+from tensorprog.region import Region, explore
 
 settings.register_profile("regions", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("regions")

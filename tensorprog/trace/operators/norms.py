@@ -172,30 +172,28 @@ def softmax(c: Conversion, logits: Tensor, *, causal: bool = False) -> Tensor:
 @operator("aten.topk")
 def _topk(c: Conversion, x: Any, k: int, dim: int = -1, *args: Any, **kwargs: Any) -> list[Any]:
     """The largest of finitely many: some of them, and which."""
-    t = c.tensor(x)
-    own = set(c.features(t))
-    over = tuple(a for a in leaves(t.dims[dim]) if a in own)
-    if any(a.grows for a in over):
-        raise c.refuse("it chooses among features whose number grows with the width", "Keep their number fixed")
-    return [_some(c, t, dim, over, c.node.shapes[0]), Indices()]
+    return [_some(c, x, dim, c.node.shapes[0]), Indices()]
 
 
 @operator("aten.gather", "aten.take_along_dim")
 def _gather(c: Conversion, x: Any, dim: int, *args: Any, **kwargs: Any) -> Tensor:
     """Some positions, or some of finitely many features."""
+    return _some(c, x, dim, c.node.shapes)
+
+
+def _some(c: Conversion, x: Any, dim: int, shapes: Any) -> Tensor:
     t = c.tensor(x)
     own = set(c.features(t))
-    over = tuple(a for a in leaves(t.dims[dim]) if a in own)
+    ref = _any_of(c, t, tuple(a for a in leaves(t.dims[dim]) if a in own))
+    return Tensor(c.replaced(t.dims, dim % len(t.dims), c.fresh(shapes)[dim]), ref)
+
+
+def _any_of(c: Conversion, t: Tensor, over: Dim) -> int:
+    """Generic ones of finitely many features: any of them may be chosen."""
     if any(a.grows for a in over):
         raise c.refuse("it chooses among features whose number grows with the width", "Keep their number fixed")
-    return _some(c, t, dim, over, c.node.shapes)
-
-
-def _some(c: Conversion, t: Tensor, dim: int, over: Dim, shapes: Any) -> Tensor:
-    """Generic ones of finitely many features, or of positions: any of them may be chosen."""
     kept = tuple(a for a in c.features(t) if a not in set(over))
-    ref = c.record(Contracted(kept, (t.ref,), over=over)) if over else t.ref
-    return Tensor(c.replaced(t.dims, dim % len(t.dims), c.fresh(shapes)[dim]), ref)
+    return c.record(Contracted(kept, (t.ref,), over=over)) if over else t.ref
 
 
 @operator("aten.argmax", "aten.argsort", "aten.gt", "aten.lt", "aten.ge", "aten.le", "aten.eq", "aten.ne", "aten.isnan")
@@ -211,13 +209,9 @@ def _max_pool(c: Conversion, x: Any, *args: Any, **kwargs: Any) -> Tensor:
 @operator("aten.amax", "aten.amin")
 def _extreme(c: Conversion, x: Any, dims: Any = None, keepdim: bool = False) -> Tensor:
     """The largest of finitely many features, or over positions."""
-    t, over, chosen = _averaged(c, x, dims if dims is None or dims != [] else None)
-    if any(a.grows for a in over):
-        raise c.refuse("it chooses among features whose number grows with the width", "Keep their number fixed")
+    t, over, chosen = _averaged(c, x, None if dims == [] else dims)
     result = _reduced(t, chosen, keepdim)
-    if over:
-        kept = tuple(a for a in c.features(t) if a not in set(over))
-        t = Tensor(result, c.record(Contracted(kept, (t.ref,), over=over)))
+    t = Tensor(result if over else t.dims, _any_of(c, t, over))
     return replace(c.apply(MAXIMUM, t), dims=result)
 
 
