@@ -85,7 +85,7 @@ def others(name: str, n: int) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "vit", "mixtral", *OTHERS])
 def test_models_of_others_train_as_predicted(name: str) -> None:
-    """Put into muP by prescription, traced again, trained: no slope is refuted, and at least six are confirmed, from one seed."""
+    """Put into muP by prescription, traced again, trained from one seed: no slope is refuted, six are confirmed."""
     x: Any = IMAGES[..., :8, :8] if name in ("resnet", "mixer") else IMAGES if name == "vit" else WORDS
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
