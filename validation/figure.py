@@ -49,6 +49,8 @@ COLUMNS, PANELS = 13, 64
 """With more quantities than this every case gets rows of its own; with more panels the figure is the overview."""
 WRAPPED = 7
 """Panels in a row of a case with rows of its own."""
+LETTERS = 13
+"""Letters of a vertical label that fit into an inch."""
 
 Column = tuple[str, Quantity]
 
@@ -100,7 +102,7 @@ def _slopes(shown: Sequence[Finding], regimes: Sequence[Finding]) -> Figure:
         if i < len(regimes):
             ax.set_title(f"{_label(regimes[i])}\nfastest growing value", fontsize=8, pad=7)
             ax.set_xlabel("width $n$")
-    drawn.supylabel("coordinate size (root mean square over entries, probe batch)", fontsize=8.5, color=FAINT)
+    _sized(drawn)
     ncols = 6 if wide > 3 else 2
     drawn.legend(handles=_legend(colours), loc="lower center", ncols=ncols, frameon=False, fontsize=8, handlelength=2.2)
     return drawn
@@ -134,9 +136,15 @@ def _wrapped(shown: Sequence[Finding]) -> Figure:
                 ax.set_title(f"{_site(site)}\n{FORMULAS.get(quantity, 'fastest growing value')}", fontsize=8, pad=7)
                 ax.set_xlabel("width $n$")
         line[0].set_ylabel(labels[name], fontsize=8.5, labelpad=7)
-    drawn.supylabel("coordinate size (root mean square over entries, probe batch)", fontsize=8.5, color=FAINT)
+    _sized(drawn)
     drawn.legend(handles=_legend(colours), loc="lower center", ncols=6, frameon=False, fontsize=8, handlelength=2.2)
     return drawn
+
+
+def _sized(drawn: Figure) -> None:
+    """Say what the vertical axes are, in as many lines as the figure's height asks for."""
+    words = "coordinate size (root mean square over entries, probe batch)"
+    drawn.supylabel("\n".join(wrap(words, int(LETTERS * drawn.get_figheight()))), fontsize=8.5, color=FAINT)
 
 
 def _site(name: str) -> str:
