@@ -136,7 +136,7 @@ def draw(
         for region in d.regions:
             _label(ax, d, region)
     for name, p in (published(d) if marks is None else marks).items():
-        ax.plot(*_float(p), marker="D", ms=4.5, mfc="white", mec=INK, zorder=5)
+        ax.plot(*_float(p), marker="D", ms=4.5, mfc="white", mec=INK, zorder=5, clip_on=False)
         ax.annotate(name, _float(p), (5, 5), textcoords="offset points", fontsize=7.5, color=INK, zorder=6)
     (left, low), (right, high) = map(_float, (d.window.corners[0], d.window.corners[2]))
     ax.set(xlim=(left, right), ylim=(low, high), xlabel=_name(d.names[0]), ylabel=_name(d.names[1]))
